@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The `ptx-emu` command: runs a launch file on the PTX emulator.
+fn main() {}

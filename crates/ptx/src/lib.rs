@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! PTX as a language: typed instructions, parser, printer, verifier, emulator

@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The tile IR: types, ops, step, targets as data, verifier, text form
