@@ -93,7 +93,7 @@ impl Parser<'_> {
                 self.bump();
             }
             _ => {
-                self.bump();
+                self.lose();
                 self.skip_to_item();
             }
         }
@@ -216,6 +216,7 @@ impl Parser<'_> {
         if self.eat(Kind::Eq) {
             base = self.ident("the attention to copy");
             if base.is_none() {
+                self.lost_names.insert(name.name);
                 self.skip_to_item();
                 return None;
             }
@@ -248,6 +249,9 @@ impl Parser<'_> {
         if self.kind() != Kind::LBrace {
             self.unexpected(if base.is_some() { "`{`" } else { "`{` or `=`" }, None);
             self.skip_to_item();
+            if base.is_none() {
+                self.lost_names.insert(name.name.clone());
+            }
             return base.map(|base| Attention {
                 name,
                 base: Some(base),

@@ -8,6 +8,8 @@
 mod expressions;
 mod items;
 
+use std::collections::BTreeSet;
+
 use attnc_diag::{Code, Diagnostic, FileId, Sink, SourceFile, Span};
 
 use crate::ast::{self, Ident};
@@ -22,6 +24,8 @@ pub struct Parsed {
     pub file: ast::File,
     /// The mistakes of the text, by place.
     pub diagnostics: Vec<Diagnostic>,
+    /// Names in the parts that could not be read: whoever misses one of them should not complain.
+    pub lost_names: BTreeSet<String>,
 }
 
 /// Reads a file. Files over the size limit or not in UTF-8 give an empty tree and one diagnostic.
@@ -51,6 +55,7 @@ pub fn parse(file: FileId, source: &SourceFile) -> Parsed {
         return Parsed {
             file: empty,
             diagnostics: sink.into_sorted(),
+            lost_names: BTreeSet::new(),
         };
     }
     if let Some(bytes) = source.invalid_utf8() {
@@ -67,6 +72,7 @@ pub fn parse(file: FileId, source: &SourceFile) -> Parsed {
         return Parsed {
             file: empty,
             diagnostics: sink.into_sorted(),
+            lost_names: BTreeSet::new(),
         };
     }
     let tokens: Vec<Token> = lex(file, text, &mut sink);
@@ -79,12 +85,15 @@ pub fn parse(file: FileId, source: &SourceFile) -> Parsed {
         blamed: None,
         expression_depth: 0,
         block_depth: 0,
+        lost_names: BTreeSet::new(),
         sink: &mut sink,
     };
     parser.take_tokens(&tokens);
     let file = parser.file();
+    let lost_names = std::mem::take(&mut parser.lost_names);
     Parsed {
         file,
+        lost_names,
         diagnostics: sink.into_sorted(),
     }
 }
@@ -101,6 +110,7 @@ struct Parser<'a> {
     blamed: Option<usize>,
     expression_depth: usize,
     block_depth: usize,
+    lost_names: BTreeSet<String>,
     sink: &'a mut Sink,
 }
 
@@ -175,6 +185,15 @@ impl Parser<'_> {
             self.at += 1;
         }
         token
+    }
+
+    /// Passes a token that no part of the tree will hold.
+    fn lose(&mut self) {
+        let token = self.bump();
+        if token.kind == Kind::Ident && token.range().len() <= 64 {
+            let name = self.text_of(token).to_owned();
+            self.lost_names.insert(name);
+        }
     }
 
     fn eat(&mut self, kind: Kind) -> bool {
@@ -314,7 +333,7 @@ impl Parser<'_> {
                 Kind::RBrace => depth = depth.saturating_sub(1),
                 _ => {}
             }
-            self.bump();
+            self.lose();
         }
     }
 
@@ -337,7 +356,7 @@ impl Parser<'_> {
                 Kind::RBrace => depth -= 1,
                 _ => {}
             }
-            self.bump();
+            self.lose();
         }
     }
 
@@ -360,7 +379,7 @@ impl Parser<'_> {
                 Kind::RBracket | Kind::RParen => depth -= 1,
                 _ => {}
             }
-            self.bump();
+            self.lose();
         }
     }
 
