@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! `attnc lsp`: speak the language server protocol on standard input and output.
+
+use crate::context::Context;
+use crate::failure::Failure;
+
+/// Speak the language server protocol on standard input and output.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LspArgs {}
+
+/// Does what the verb says.
+pub(crate) fn run(_args: &LspArgs, _context: &Context) -> Result<(), Failure> {
+    Err(Failure::NotBuiltYet("attnc lsp".to_owned()))
+}
