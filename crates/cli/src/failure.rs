@@ -57,7 +57,7 @@ pub(crate) enum Failure {
         file: String,
     },
     /// `fmt --check` found files to format.
-    #[error("{0} not formatted")]
+    #[error("{0} not formatted; `attnc fmt` without --check formats in place")]
     NotFormatted(String),
 }
 

@@ -10,6 +10,7 @@ mod args;
 mod context;
 mod count;
 mod failure;
+mod loader;
 mod output;
 mod report;
 mod verbs;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::{Code, Diagnostic, Severity, Span};
 
-/// More diagnostics than this are not reported in one run; the last one says so.
+/// More errors than this are not reported in one run (the last one says so), nor more warnings.
 pub const MAX_DIAGNOSTICS: usize = 10_000;
 
 /// Gathers diagnostics. The same code at the same span is kept once: a loop that runs a wrong line a thousand times says so once.
@@ -13,7 +13,8 @@ pub const MAX_DIAGNOSTICS: usize = 10_000;
 pub struct Sink {
     list: Vec<Diagnostic>,
     seen: HashSet<(Code, Span)>,
-    full: bool,
+    errors: usize,
+    warnings: usize,
 }
 
 impl Sink {
@@ -24,20 +25,22 @@ impl Sink {
 
     /// Adds a diagnostic unless it is there already or the sink is full.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if self.full {
-            return;
-        }
+        let count = match diagnostic.severity() {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
         let span = diagnostic.primary.span;
-        if !self.seen.insert((diagnostic.code, span)) {
+        if *count >= MAX_DIAGNOSTICS || !self.seen.insert((diagnostic.code, span)) {
             return;
         }
-        if self.list.len() + 1 >= MAX_DIAGNOSTICS {
-            self.full = true;
+        *count += 1;
+        if self.errors == MAX_DIAGNOSTICS && diagnostic.severity() == Severity::Error {
+            let message = format!("more than {} mistakes", MAX_DIAGNOSTICS - 1);
             self.list.push(
                 Diagnostic::new(
                     Code::TooManyMistakes,
                     span,
-                    format!("more than {} mistakes", MAX_DIAGNOSTICS - 1),
+                    message,
                     "the next one would stand here",
                 )
                 .with_help("repair the first ones and check again"),
@@ -56,7 +59,7 @@ impl Sink {
 
     /// Whether an error is among them.
     pub fn has_errors(&self) -> bool {
-        self.list.iter().any(|d| d.severity() == Severity::Error)
+        self.errors > 0
     }
 
     /// Number of diagnostics.

@@ -15,6 +15,21 @@ pub(crate) struct CheckArgs {
 }
 
 /// Checks the files together: each mistake is printed once, also of files that several of them use.
-pub(crate) fn run(_args: &CheckArgs, _context: &Context) -> Result<(), Failure> {
-    Err(Failure::NotBuiltYet("attnc check".to_owned()))
+pub(crate) fn run(args: &CheckArgs, context: &Context) -> Result<(), Failure> {
+    let resolution = context.resolve(&args.files)?;
+    if let Some(name) = &context.options.name
+        && !resolution.operators().any(|op| op.name == *name)
+    {
+        return Err(Failure::UnknownOperator {
+            name: name.clone(),
+            file: args
+                .files
+                .iter()
+                .map(|f| f.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
+            known: resolution.operators().map(|op| op.name.clone()).collect(),
+        });
+    }
+    Ok(())
 }

@@ -3,9 +3,13 @@
 
 use std::path::PathBuf;
 
+use attnc_diag::SourceMap;
+
 use crate::args::CompileArgs;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::loader::read_named;
+use crate::output;
 
 /// Print one stage of the compiler.
 #[derive(Debug, clap::Args)]
@@ -78,9 +82,65 @@ pub(crate) enum Format {
 }
 
 /// Prints the stage.
-pub(crate) fn run(args: &EmitArgs, _context: &Context) -> Result<(), Failure> {
-    Err(Failure::NotBuiltYet(format!(
-        "attnc emit --stage {}",
-        args.stage.name()
-    )))
+pub(crate) fn run(args: &EmitArgs, context: &Context) -> Result<(), Failure> {
+    if args.launch.is_some() && args.stage != Stage::Ptx {
+        return Err(Failure::Usage("--launch goes with --stage ptx".to_owned()));
+    }
+    let text = match args.stage {
+        Stage::Ast => ast(args, context)?,
+        Stage::Spec => spec(args, context)?,
+        Stage::Graph | Stage::Fused | Stage::Tile | Stage::Clif | Stage::Asm | Stage::Ptx => {
+            return Err(Failure::NotBuiltYet(format!(
+                "attnc emit --stage {}",
+                args.stage.name()
+            )));
+        }
+    };
+    match &args.output {
+        Some(path) => output::write(path, text.as_bytes()),
+        None => context.print(&text),
+    }
+}
+
+fn no_dot(stage: Stage) -> Failure {
+    Failure::Usage(format!(
+        "the stage {} has no form dot; it has text and json",
+        stage.name()
+    ))
+}
+
+/// The syntax tree of the file; names need not be right, words must.
+fn ast(args: &EmitArgs, context: &Context) -> Result<String, Failure> {
+    if args.format == Format::Dot {
+        return Err(no_dot(args.stage));
+    }
+    let mut sources = SourceMap::new();
+    let loaded = read_named(&args.file);
+    let Ok(loaded) = loaded else {
+        // Reports why it cannot be read.
+        context.resolve(std::slice::from_ref(&args.file))?;
+        return Ok(String::new());
+    };
+    let id = sources.add(loaded.name, loaded.bytes);
+    let Some(source) = sources.get(id) else {
+        return Ok(String::new());
+    };
+    let parsed = attnc_syntax::parse(id, source);
+    context.print_diagnostics(&parsed.diagnostics, &sources)?;
+    Ok(match args.format {
+        Format::Json => format!("{:#}\n", attnc_syntax::dump_json(&parsed.file)),
+        Format::Text | Format::Dot => attnc_syntax::dump_text(&parsed.file, true),
+    })
+}
+
+/// The checked operator: text that can be run again, or JSON.
+fn spec(args: &EmitArgs, context: &Context) -> Result<String, Failure> {
+    if args.format == Format::Dot {
+        return Err(no_dot(args.stage));
+    }
+    let operator = context.operator(&args.file)?;
+    Ok(match args.format {
+        Format::Json => format!("{:#}\n", operator.to_json()),
+        Format::Text | Format::Dot => operator.to_attn(),
+    })
 }

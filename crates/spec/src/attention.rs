@@ -1,0 +1,592 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From a resolved attention to an operator: its fields, what it copies, its defaults, its branches.
+//!
+//! In: the resolved attention and, after `with`, what it copies. Out: [`Built`]: the fields written (already evaluated, for whoever copies
+//! it), the branches, and the operator if nothing is wrong. Block `let`s come first (they cannot read fields), then the fields, each
+//! when it is needed, then branches and loops in their order.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use attnc_diag::{Code, Diagnostic, Span};
+use attnc_tensor::DType;
+
+use crate::eval::{Evaluator, Own};
+use crate::fields::{Setting, check};
+use crate::hir::{self, Expr, Item, Over};
+use crate::value::Value;
+use crate::words::{Field, Word};
+use crate::{
+    Branch, Gradient, MAX_BRANCHES, Offsets, Operator, Precision, Profile, Ragged, Rows, Segment,
+    ZeroLse,
+};
+
+/// Most iterations of the loops of an attention.
+const MAX_ITERATIONS: u64 = 65536;
+/// Most branches of the attentions of a file together.
+pub(crate) const MAX_BRANCHES_IN_ALL: usize = 1 << 20;
+
+/// A branch with where its values stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BuiltBranch {
+    pub(crate) branch: Branch,
+    pub(crate) span: Span,
+    pub(crate) segment: Span,
+    pub(crate) dilation: Span,
+}
+
+/// An attention after evaluation.
+#[derive(Clone, Debug)]
+pub(crate) struct Built {
+    /// The fields written, here or in what it copies; `None` for those whose value is a mistake.
+    explicit: BTreeMap<Field, Option<(Setting, Span)>>,
+    /// `None` if one of them is a mistake.
+    pub(crate) branches: Option<Rc<[BuiltBranch]>>,
+    pub(crate) operator: Option<Arc<Operator>>,
+    /// Number of `with` below it.
+    pub(crate) depth: u32,
+}
+
+impl Built {
+    /// An attention of which nothing is known but that it has been complained about.
+    pub(crate) fn unknown(depth: u32) -> Built {
+        let explicit = Field::ATTENTION
+            .into_iter()
+            .map(|field| (field, None))
+            .collect();
+        Built {
+            explicit,
+            branches: None,
+            operator: None,
+            depth,
+        }
+    }
+}
+
+/// Evaluates an attention; `base`: what it copies. `in_all` counts the branches of the file.
+pub(crate) fn build(
+    hir: &hir::Attention,
+    base: Option<&Built>,
+    eval: &mut Evaluator<'_>,
+    in_all: &mut usize,
+) -> Built {
+    eval.frame = vec![Value::Poison; hir.frame];
+    let mut fields = Fields {
+        hir,
+        base,
+        state: BTreeMap::new(),
+        complained: false,
+    };
+    for item in &hir.items {
+        if let Item::Let(slot, value) = item {
+            let value = eval.eval(value, &mut fields);
+            eval.frame[*slot] = value;
+        }
+    }
+    for field in Field::ATTENTION {
+        fields.get(field, eval);
+    }
+    let branches = branches(hir, base, &mut fields, eval);
+    let depth = base.map_or(0, |base| base.depth + 1);
+    let operator = operator(hir, &mut fields, branches.as_deref(), eval, in_all);
+    let explicit = fields
+        .state
+        .into_iter()
+        .filter_map(|(field, state)| match state {
+            State::Known(Some(setting)) => Some((field, Some(setting))),
+            State::Known(None) => None,
+            State::Wrong | State::Busy => Some((field, None)),
+        })
+        .collect();
+    Built {
+        explicit,
+        branches,
+        operator: operator.map(Arc::new),
+        depth,
+    }
+}
+
+/// How far a field has come.
+#[derive(Clone, Copy)]
+enum State {
+    /// It is being evaluated.
+    Busy,
+    /// Its value is a mistake that has been reported.
+    Wrong,
+    /// Written, or not.
+    Known(Option<(Setting, Span)>),
+}
+
+struct Fields<'a> {
+    hir: &'a hir::Attention,
+    base: Option<&'a Built>,
+    state: BTreeMap<Field, State>,
+    /// Whether something about the fields together has been complained about.
+    complained: bool,
+}
+
+impl Fields<'_> {
+    fn written(&self, field: Field) -> Option<&Expr> {
+        self.hir
+            .fields
+            .iter()
+            .find(|(f, _)| *f == field)
+            .map(|(_, expr)| expr)
+    }
+
+    /// The field as written here or in the base.
+    fn get(&mut self, field: Field, eval: &mut Evaluator<'_>) -> State {
+        if let Some(state) = self.state.get(&field) {
+            return *state;
+        }
+        // Copied, so that evaluation can read other fields.
+        let hir = self.hir;
+        let state = match hir.fields.iter().find(|(f, _)| *f == field) {
+            Some((_, expr)) => {
+                self.state.insert(field, State::Busy);
+                let value = eval.eval(expr, self);
+                match check(field, &value, expr.span, eval.sink) {
+                    Some(setting) => State::Known(Some((setting, expr.span))),
+                    None => State::Wrong,
+                }
+            }
+            None => match (
+                self.base.and_then(|base| base.explicit.get(&field)),
+                hir.base,
+            ) {
+                (Some(Some(setting)), _) => State::Known(Some(*setting)),
+                (Some(None), _) | (None, hir::Base::Error) => State::Wrong,
+                (None, _) => State::Known(None),
+            },
+        };
+        self.state.insert(field, state);
+        state
+    }
+
+    fn word(&mut self, field: Field, default: Word, eval: &mut Evaluator<'_>) -> Option<Word> {
+        match self.get(field, eval) {
+            State::Known(None) => Some(default),
+            State::Known(Some((Setting::Word(word), _))) => Some(word),
+            State::Known(Some(_)) | State::Wrong | State::Busy => None,
+        }
+    }
+
+    fn int(&mut self, field: Field, eval: &mut Evaluator<'_>) -> Option<u32> {
+        match self.get(field, eval) {
+            State::Known(Some((Setting::Int(n), _))) => u32::try_from(n).ok(),
+            State::Known(_) | State::Wrong | State::Busy => None,
+        }
+    }
+
+    /// A field that must be written; missing, it is reported unless a mistake before explains that.
+    fn required(&mut self, field: Field, eval: &mut Evaluator<'_>) -> Option<u32> {
+        let missing = matches!(self.get(field, eval), State::Known(None));
+        if missing
+            && self.base.is_none()
+            && self.hir.complete
+            && !self.hir.forgiven.contains(&field)
+        {
+            let (name, field) = (&self.hir.name, field.name());
+            let example = if field == "heads" {
+                "heads = 8"
+            } else {
+                "head_dim = 64"
+            };
+            eval.sink.push(
+                Diagnostic::new(
+                    Code::MissingField,
+                    self.hir.name_span,
+                    format!("the attention `{name}` has no `{field}`"),
+                    format!("`{field}` is missing"),
+                )
+                .with_help(format!("add for instance `{example}`")),
+            );
+        }
+        self.int(field, eval)
+    }
+}
+
+impl Own for Fields<'_> {
+    fn own(&mut self, field: Field, span: Span, eval: &mut Evaluator<'_>) -> Value {
+        match self.get(field, eval) {
+            State::Known(Some((Setting::Int(n), _))) => Value::Int(n as i64),
+            State::Known(None) if field == Field::KvHeads => self.own(Field::Heads, span, eval),
+            State::Known(_) | State::Wrong => Value::Poison,
+            State::Busy => {
+                let name = field.name();
+                let message = format!("the field `{name}` depends on itself");
+                let label = format!(
+                    "`{name}` means the operator's own final value, which is being computed"
+                );
+                let help = "give the value a name of its own with `let`";
+                eval.fail(Code::FieldCycle, span, message, &label, help);
+                Value::Poison
+            }
+        }
+    }
+}
+
+fn branches(
+    hir: &hir::Attention,
+    base: Option<&Built>,
+    fields: &mut Fields<'_>,
+    eval: &mut Evaluator<'_>,
+) -> Option<Rc<[BuiltBranch]>> {
+    let mut run = Run {
+        fields,
+        list: Vec::new(),
+        good: true,
+        count: 0,
+        iterations: 0,
+    };
+    let finished = run.items(&hir.items, eval, true).is_ok();
+    let (good, list) = (run.good && finished && !eval.is_exhausted(), run.list);
+    if !hir.writes_branches && hir.base != hir::Base::None {
+        return base.and_then(|base| base.branches.clone());
+    }
+    if list.is_empty() && good {
+        if hir.complete && !hir.forgiven.contains(&Field::Segment) {
+            let (message, label) = (
+                format!("the attention `{}` has no branch", hir.name),
+                "at least one branch is needed",
+            );
+            let help = "add for instance `branch { segment = 2048 }`, or `branch { segment = whole }` for dense attention";
+            eval.fail(Code::NoBranch, hir.name_span, message, label, help);
+        }
+        return None;
+    }
+    good.then(|| list.into())
+}
+
+/// Runs the branches and loops of a block.
+struct Run<'a, 'b> {
+    fields: &'a mut Fields<'b>,
+    list: Vec<BuiltBranch>,
+    good: bool,
+    /// Branches, wrong ones included.
+    count: usize,
+    iterations: u64,
+}
+
+/// A limit was met; the rest is not run.
+struct Stop;
+
+impl Run<'_, '_> {
+    /// `outermost`: the lets have been evaluated, with the fields in mind.
+    fn items(
+        &mut self,
+        items: &[Item],
+        eval: &mut Evaluator<'_>,
+        outermost: bool,
+    ) -> Result<(), Stop> {
+        for item in items {
+            match item {
+                Item::Let(slot, value) if !outermost => {
+                    let value = eval.eval(value, self.fields);
+                    eval.frame[*slot] = value;
+                }
+                Item::Let(..) => {}
+                Item::Branch(branch) => self.branch(branch, eval)?,
+                Item::For(item) => self.run_loop(item, eval)?,
+            }
+            if eval.is_exhausted() {
+                return Err(Stop);
+            }
+        }
+        Ok(())
+    }
+
+    fn branch(&mut self, branch: &hir::Branch, eval: &mut Evaluator<'_>) -> Result<(), Stop> {
+        self.count += 1;
+        if self.count > MAX_BRANCHES {
+            let message = format!(
+                "the attention `{}` has more than {MAX_BRANCHES} branches",
+                self.fields.hir.name
+            );
+            eval.fail(
+                Code::TooManyBranches,
+                branch.span,
+                message,
+                "one branch too many",
+                "use fewer branches",
+            );
+            return Err(Stop);
+        }
+        eval.spend(1, branch.span);
+        let mut value = |field, expr: &Option<Expr>| {
+            expr.as_ref().map(|expr| {
+                let value = eval.eval(expr, self.fields);
+                (check(field, &value, expr.span, eval.sink), expr.span)
+            })
+        };
+        let segment = value(Field::Segment, &branch.segment);
+        let dilation = value(Field::Dilation, &branch.dilation)
+            .unwrap_or((Some(Setting::Int(1)), branch.span));
+        let w = match segment {
+            Some((Some(Setting::Int(w)), span)) => Some((Segment::Finite(w), span)),
+            Some((Some(Setting::Word(_)), span)) => Some((Segment::Whole, span)),
+            _ => None,
+        };
+        match (w, dilation) {
+            (Some((w, segment)), (Some(Setting::Int(r)), dilation)) => {
+                self.list.push(BuiltBranch {
+                    branch: Branch {
+                        segment: w,
+                        dilation: r,
+                    },
+                    span: branch.span,
+                    segment,
+                    dilation,
+                })
+            }
+            _ => self.good = false,
+        }
+        Ok(())
+    }
+
+    fn run_loop(&mut self, item: &hir::For, eval: &mut Evaluator<'_>) -> Result<(), Stop> {
+        match &item.over {
+            Over::Range(from, to) => {
+                let mut bound = |expr: &Expr| match eval.eval(expr, self.fields) {
+                    Value::Int(n) => Some(n),
+                    Value::Poison => None,
+                    other => {
+                        let message =
+                            format!("a range goes over integers, found {}", other.describe());
+                        let help = crate::eval::integer_help(&other);
+                        eval.fail(
+                            Code::RangeBound,
+                            expr.span,
+                            message,
+                            "this is no integer",
+                            help,
+                        );
+                        None
+                    }
+                };
+                let (Some(from), Some(to)) = (bound(from), bound(to)) else {
+                    return self.body_once(item, eval);
+                };
+                let length = if from < to { to.abs_diff(from) } else { 0 };
+                self.count_iterations(item, length, eval)?;
+                for n in from..to {
+                    self.body(item, Value::Int(n), eval)?;
+                }
+            }
+            Over::List(list) => match eval.eval(list, self.fields) {
+                Value::List(list) => {
+                    self.count_iterations(item, list.items.len() as u64, eval)?;
+                    for value in &list.items {
+                        self.body(item, value.clone(), eval)?;
+                    }
+                }
+                Value::Poison => return self.body_once(item, eval),
+                other => {
+                    let help = match other {
+                        Value::Int(n) => format!("did you mean the range `0..{n}`?"),
+                        _ => "write a range `a..b`, or a list".to_owned(),
+                    };
+                    let message = format!(
+                        "`for` goes over a range or a list, found {}",
+                        other.describe()
+                    );
+                    eval.fail(
+                        Code::NotAList,
+                        item.span,
+                        message,
+                        "neither a range nor a list",
+                        &help,
+                    );
+                    return self.body_once(item, eval);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn count_iterations(
+        &mut self,
+        item: &hir::For,
+        length: u64,
+        eval: &mut Evaluator<'_>,
+    ) -> Result<(), Stop> {
+        self.iterations = self.iterations.saturating_add(length);
+        if self.iterations <= MAX_ITERATIONS {
+            return Ok(());
+        }
+        let message = format!(
+            "the loops of `{}` take more than {MAX_ITERATIONS} iterations",
+            self.fields.hir.name
+        );
+        eval.fail(
+            Code::TooManyIterations,
+            item.span,
+            message,
+            "this loop is too long",
+            "loop over fewer elements",
+        );
+        Err(Stop)
+    }
+
+    fn body(
+        &mut self,
+        item: &hir::For,
+        value: Value,
+        eval: &mut Evaluator<'_>,
+    ) -> Result<(), Stop> {
+        eval.spend(1, item.span);
+        eval.frame[item.slot] = value;
+        self.items(&item.body, eval, false)
+    }
+
+    /// The loop's range is a mistake: its body is checked once, for mistakes of its own.
+    fn body_once(&mut self, item: &hir::For, eval: &mut Evaluator<'_>) -> Result<(), Stop> {
+        self.good = false;
+        self.body(item, Value::Poison, eval)
+    }
+}
+
+fn operator(
+    hir: &hir::Attention,
+    fields: &mut Fields<'_>,
+    branches: Option<&[BuiltBranch]>,
+    eval: &mut Evaluator<'_>,
+    in_all: &mut usize,
+) -> Option<Operator> {
+    let heads = fields.required(Field::Heads, eval);
+    let head_dim = fields.required(Field::HeadDim, eval);
+    let kv_heads = kv_heads(fields, heads, eval);
+    let scale = match fields.get(Field::Scale, eval) {
+        State::Known(Some((Setting::Number(scale), _))) => Some(scale),
+        State::Known(_) => head_dim.map(|d| 1.0 / f64::from(d).sqrt()),
+        State::Wrong | State::Busy => None,
+    };
+    let dtype = fields.word(Field::DType, Word::F32, eval);
+    let precision = fields.word(Field::Precision, Word::Standard, eval);
+    let causal = fields.word(Field::Causal, Word::False, eval);
+    let profile = profile(fields, eval);
+    if fields.complained {
+        return None;
+    }
+    let branches = branches?;
+    *in_all += branches.len();
+    if *in_all > MAX_BRANCHES_IN_ALL {
+        let message = format!(
+            "the attentions up to `{}` have more than {MAX_BRANCHES_IN_ALL} branches together",
+            hir.name
+        );
+        eval.fail(
+            Code::TooManyBranchesInAll,
+            hir.name_span,
+            message,
+            "too many from here on",
+            "split the file",
+        );
+        return None;
+    }
+    Some(Operator {
+        name: hir.name.clone(),
+        heads: heads?,
+        kv_heads: kv_heads?,
+        head_dim: head_dim?,
+        dtype: match dtype? {
+            Word::Bf16 => DType::Bf16,
+            Word::F16 => DType::F16,
+            _ => DType::F32,
+        },
+        precision: match precision? {
+            Word::Fast => Precision::Fast,
+            Word::Tf32 => Precision::Tf32,
+            _ => Precision::Standard,
+        },
+        causal: causal? == Word::True,
+        scale: scale?,
+        profile: profile?,
+        branches: branches.iter().map(|b| b.branch).collect(),
+    })
+}
+
+fn kv_heads(fields: &mut Fields<'_>, heads: Option<u32>, eval: &mut Evaluator<'_>) -> Option<u32> {
+    let (kv_heads, kv_span) = match fields.get(Field::KvHeads, eval) {
+        State::Known(None) => return heads,
+        State::Known(Some((Setting::Int(n), span))) => (u32::try_from(n).ok()?, span),
+        State::Known(Some(_)) | State::Wrong | State::Busy => return None,
+    };
+    let heads = heads?;
+    if heads.is_multiple_of(kv_heads) {
+        return Some(kv_heads);
+    }
+    fields.complained = true;
+    let own = fields.written(Field::KvHeads).map(|expr| expr.span);
+    let heads_span = fields.written(Field::Heads).map(|expr| expr.span);
+    // Both copied: the attention that they come from has been complained about.
+    let Some(span) = own.or(heads_span) else {
+        return None;
+    };
+    let divisors: Vec<String> = (1..=heads)
+        .filter(|n| heads.is_multiple_of(*n))
+        .map(|n| n.to_string())
+        .collect();
+    let mut diagnostic = Diagnostic::new(
+        Code::KvHeads,
+        span,
+        format!("`kv_heads` = {kv_heads} does not divide `heads` = {heads}"),
+        if own.is_some() {
+            format!("no divisor of {heads}")
+        } else {
+            format!("no multiple of {kv_heads}")
+        },
+    )
+    .with_help(format!(
+        "the divisors of {heads} are {}",
+        divisors.join(", ")
+    ));
+    if own.is_none() {
+        diagnostic = diagnostic.with_secondary(kv_span, "`kv_heads` is copied from here");
+    } else if let Some(heads_span) = heads_span {
+        diagnostic = diagnostic.with_secondary(heads_span, format!("`heads` is {heads}"));
+    }
+    eval.sink.push(diagnostic);
+    None
+}
+
+/// The switches: those of `semantics`, each beaten by its own field wherever that is written.
+fn profile(fields: &mut Fields<'_>, eval: &mut Evaluator<'_>) -> Option<Profile> {
+    let preset = match fields.word(Field::Semantics, Word::Paper, eval)? {
+        Word::Torchscale => Profile::TORCHSCALE,
+        _ => Profile::PAPER,
+    };
+    let mut set = |field| match fields.get(field, eval) {
+        State::Known(None) => Some(None),
+        State::Known(Some((Setting::Word(word), _))) => Some(Some(word)),
+        State::Known(Some(_)) | State::Wrong | State::Busy => None,
+    };
+    Some(Profile {
+        offsets: match set(Field::Offsets)? {
+            Some(Word::Blocked) => Offsets::Blocked,
+            Some(_) => Offsets::Modulo,
+            None => preset.offsets,
+        },
+        ragged: match set(Field::Ragged)? {
+            Some(Word::ZeroKeys) => Ragged::ZeroKeys,
+            Some(_) => Ragged::Masked,
+            None => preset.ragged,
+        },
+        rows: match set(Field::Rows)? {
+            Some(Word::Displaced) => Rows::Displaced,
+            Some(_) => Rows::Aligned,
+            None => preset.rows,
+        },
+        gradient: match set(Field::Gradient)? {
+            Some(Word::Detached) => Gradient::Detached,
+            Some(_) => Gradient::Exact,
+            None => preset.gradient,
+        },
+        zero_lse: match set(Field::ZeroLse)? {
+            Some(Word::Uncovered) => ZeroLse::Uncovered,
+            Some(_) => ZeroLse::Covered,
+            None => preset.zero_lse,
+        },
+    })
+}
