@@ -2,3 +2,4 @@
 //! The tile IR: types, ops, step, targets as data, verifier, text form.
 
 pub mod core;
+pub mod step;
