@@ -24,14 +24,6 @@ pub(crate) enum Failure {
     /// Standard output could not be written.
     #[error("cannot write to standard output: {0}")]
     Stdout(#[source] io::Error),
-    /// A file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
     /// A file could not be written.
     #[error("cannot write {}: {source}", path.display())]
     Write {
@@ -78,7 +70,6 @@ impl Failure {
             Failure::Reported
             | Failure::NotBuiltYet(_)
             | Failure::Stdout(_)
-            | Failure::Read { .. }
             | Failure::Write { .. }
             | Failure::UnknownOperator { .. }
             | Failure::NoOperator { .. }

@@ -488,11 +488,19 @@ impl Parser<'_> {
         let start = self.span();
         self.bump();
         if self.kind() != Kind::LBrace {
-            self.unexpected(
-                "`{`",
-                Some("write `branch { segment = ..., dilation = ... }`".to_owned()),
-            );
-            self.skip_in_block();
+            let help = "write `branch { segment = ..., dilation = ... }`";
+            self.unexpected("`{`", Some(help.to_owned()));
+            // `branch segment = 8`: what is on the line is its fields.
+            while self.kind() == Kind::Ident
+                && self.kind_after(1) == Kind::Eq
+                && self.token().newlines == 0
+            {
+                self.field();
+                self.eat(Kind::Comma);
+            }
+            if self.kind() != Kind::RBrace && self.token().newlines == 0 {
+                self.skip_in_block();
+            }
             return None;
         }
         let items = self.block(Inside::Branch);
