@@ -2,4 +2,7 @@
 //! The tile IR: types, ops, step, targets as data, verifier, text form.
 
 pub mod core;
+mod print;
 pub mod step;
+
+pub use print::{VERSION, print};
