@@ -161,7 +161,7 @@ impl Lowerer<'_> {
             let (message, help) = if field.is_readable() {
                 (
                     format!("the field `{name}` cannot be read here"),
-                    "its value is known in expressions of fields only; or give it a name with `let` first",
+                    "only expressions of fields know it: write this there, or name the number with `let` and use the name in both places",
                 )
             } else {
                 (
