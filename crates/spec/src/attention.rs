@@ -470,7 +470,11 @@ fn operator(
         return None;
     }
     let branches = branches?;
-    *in_all += branches.len();
+    let before = *in_all;
+    *in_all = before.saturating_add(branches.len());
+    if before > MAX_BRANCHES_IN_ALL {
+        return None;
+    }
     if *in_all > MAX_BRANCHES_IN_ALL {
         let message = format!(
             "the attentions up to `{}` have more than {MAX_BRANCHES_IN_ALL} branches together",
@@ -521,9 +525,7 @@ fn kv_heads(fields: &mut Fields<'_>, heads: Option<u32>, eval: &mut Evaluator<'_
     let own = fields.written(Field::KvHeads).map(|expr| expr.span);
     let heads_span = fields.written(Field::Heads).map(|expr| expr.span);
     // Both copied: the attention that they come from has been complained about.
-    let Some(span) = own.or(heads_span) else {
-        return None;
-    };
+    let span = own.or(heads_span)?;
     let divisors: Vec<String> = (1..=heads)
         .filter(|n| heads.is_multiple_of(*n))
         .map(|n| n.to_string())

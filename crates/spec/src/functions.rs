@@ -98,8 +98,8 @@ impl Evaluator<'_> {
                     _ => Value::Poison,
                 }
             }
-            (Function::Floor, [x]) => self.to_integer(function, x, span, spans[0], f64::floor),
-            (Function::Round, [x]) => self.to_integer(function, x, span, spans[0], f64::round),
+            (Function::Floor, [x]) => self.as_integer(function, x, span, spans[0], f64::floor),
+            (Function::Round, [x]) => self.as_integer(function, x, span, spans[0], f64::round),
             (Function::Len, [Value::List(list)]) => Value::Int(list.items.len() as i64),
             (Function::Len, [other]) => {
                 let message = format!("`len` takes a list, found {}", other.describe());
@@ -208,7 +208,7 @@ impl Evaluator<'_> {
             .map_or(Value::Poison, Value::Float)
     }
 
-    fn to_integer(
+    fn as_integer(
         &mut self,
         function: Function,
         value: &Value,

@@ -298,7 +298,7 @@ fn branch() -> impl Strategy<Value = Vec<String>> {
 
 fn loops() -> impl Strategy<Value = Vec<String>> {
     let body = prop_oneof![branch(), let_item()];
-    let body = body.prop_recursive(3, 12, 3, |inner| {
+    body.prop_recursive(3, 12, 3, |inner| {
         (
             prop::option::of(expr()),
             expr(),
@@ -319,8 +319,7 @@ fn loops() -> impl Strategy<Value = Vec<String>> {
                     end.unwrap_or_default(),
                 ])
             })
-    });
-    body
+    })
 }
 
 fn file() -> impl Strategy<Value = Vec<String>> {

@@ -182,7 +182,13 @@ impl Elem for f16 {
     const STORAGE: Storage = Storage::F16;
     #[inline]
     fn to_f64(self) -> f64 {
-        f64::from(f16::to_f32(self))
+        // Exponent and mantissa moved to their place in a binary64 whose exponent is 1008 too small; the product repairs it, subnormals included.
+        let bits = u64::from(self.to_bits());
+        let magnitude = bits & 0x7fff;
+        let finite = f64::from_bits(magnitude << 42) * f64::from_bits((1008 + 1023) << 52);
+        let special = f64::from_bits((magnitude << 42) | 0x7ff0_0000_0000_0000);
+        let x = if magnitude >= 0x7c00 { special } else { finite };
+        f64::from_bits(x.to_bits() | ((bits & 0x8000) << 48))
     }
     #[inline]
     fn from_f64(x: f64) -> f16 {
@@ -235,6 +241,26 @@ mod tests {
         assert_eq!(<bf16 as Elem>::from_f64(-1e300).to_bits(), 0xff80);
         assert!(Elem::to_f64(<bf16 as Elem>::from_f64(f64::NAN)).is_nan());
         assert!(Elem::to_f64(<f16 as Elem>::from_f64(f64::NAN)).is_nan());
+    }
+
+    #[test]
+    fn every_half_precision_pattern_widens_exactly() {
+        for bits in 0..=u16::MAX {
+            let (h, b) = (f16::from_bits(bits), bf16::from_bits(bits));
+            for (got, want) in [
+                (Elem::to_f64(h), f64::from(h.to_f32())),
+                (Elem::to_f64(b), f64::from(b.to_f32())),
+            ] {
+                assert!(
+                    got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan()),
+                    "{bits:#x}"
+                );
+            }
+            if !h.is_nan() {
+                assert_eq!(<f16 as Elem>::from_f64(Elem::to_f64(h)).to_bits(), bits);
+                assert_eq!(<f16 as Elem>::from_f32(Elem::to_f32(h)).to_bits(), bits);
+            }
+        }
     }
 
     #[test]

@@ -129,6 +129,8 @@ fn ln(x: f64) -> f64 {
     2.0 * t * s + e as f64 * std::f64::consts::LN_2
 }
 
+// The digits are kept as published.
+#[allow(clippy::excessive_precision)]
 const CENTRE_NUM: [f64; 8] = [
     3.387_132_872_796_366_608,
     1.331_416_678_917_843_774_5e2,
@@ -139,6 +141,7 @@ const CENTRE_NUM: [f64; 8] = [
     3.343_057_558_358_812_810_5e4,
     2.509_080_928_730_122_672_7e3,
 ];
+#[allow(clippy::excessive_precision)]
 const CENTRE_DEN: [f64; 8] = [
     1.0,
     4.231_333_070_160_091_125_2e1,
@@ -149,6 +152,7 @@ const CENTRE_DEN: [f64; 8] = [
     2.872_908_573_572_194_267_4e4,
     5.226_495_278_852_854_561e3,
 ];
+#[allow(clippy::excessive_precision)]
 const TAIL_NUM: [f64; 8] = [
     1.423_437_110_749_683_577_34,
     4.630_337_846_156_545_295_9,
@@ -159,6 +163,7 @@ const TAIL_NUM: [f64; 8] = [
     2.272_384_498_926_918_458_33e-2,
     7.745_450_142_783_414_076_4e-4,
 ];
+#[allow(clippy::excessive_precision)]
 const TAIL_DEN: [f64; 8] = [
     1.0,
     2.053_191_626_637_758_821_87,

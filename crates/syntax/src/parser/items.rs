@@ -186,9 +186,9 @@ impl Parser<'_> {
     /// `= value`; a missing `=` before an expression is reported and taken as there.
     fn assigned(&mut self, recover: fn(&mut Self)) -> Expr {
         let start = self.span();
-        if !self.expect(Kind::Eq, "`=`", None)
-            && !(self.starts_expr() && self.token().newlines == 0)
-        {
+        let good =
+            self.expect(Kind::Eq, "`=`", None) || self.starts_expr() && self.token().newlines == 0;
+        if !good {
             recover(self);
             return Expr {
                 kind: crate::ast::ExprKind::Error,

@@ -225,7 +225,11 @@ impl Parser<'_> {
             format!("expected {what}, found {found}"),
             format!("expected {what}"),
         );
-        diagnostic.help = help;
+        let otherwise = match self.kind() {
+            Kind::Eof => format!("add {what}"),
+            _ => format!("write {what} here, or remove {found}"),
+        };
+        diagnostic.help = Some(help.unwrap_or(otherwise));
         self.report(diagnostic);
     }
 
