@@ -13,7 +13,6 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
 
-use crate::atomic::{WriteError, write_file};
 use crate::elem::{Elem, Storage};
 use crate::tensor::{Tensor, TensorError};
 
@@ -345,12 +344,15 @@ fn announced(bytes: &[u8], header: u64) -> Option<u64> {
     end.checked_add(start as u64)
 }
 
-/// Writes tensors in the order given, beside `path` and renamed (devices and pipes directly). `metadata` becomes the header's `__metadata__`.
+/// Writes a file of tensors in the order given. `metadata` becomes the header's `__metadata__`. Tensors are written whole, so `out` needs no buffer.
+///
+/// # Errors
+/// What `out` says.
 pub fn write_safetensors(
-    path: &Path,
+    out: &mut dyn Write,
     tensors: &[(&str, &Tensor)],
     metadata: &[(&str, &str)],
-) -> Result<(), WriteError> {
+) -> io::Result<()> {
     let mut header = serde_json::Map::new();
     if !metadata.is_empty() {
         let entries = metadata.iter().map(|&(k, v)| (k.to_owned(), v.into()));
@@ -373,11 +375,9 @@ pub fn write_safetensors(
     let mut text = serde_json::Value::Object(header).to_string().into_bytes();
     // Tensor data starts at a multiple of 8.
     text.resize(text.len().next_multiple_of(8), b' ');
-    write_file(path, |out| {
-        out.write_all(&(text.len() as u64).to_le_bytes())?;
-        out.write_all(&text)?;
-        tensors.iter().try_for_each(|(_, t)| write_elements(out, t))
-    })
+    out.write_all(&(text.len() as u64).to_le_bytes())?;
+    out.write_all(&text)?;
+    tensors.iter().try_for_each(|(_, t)| write_elements(out, t))
 }
 
 fn write_elements(out: &mut dyn Write, t: &Tensor) -> io::Result<()> {
@@ -410,7 +410,8 @@ mod tests {
         let path = dir.join("a.safetensors");
         let q = Tensor::from_vec(vec![1f32, -2.5, 65520.0, f32::NAN], &[1, 4, 1, 1]).unwrap();
         let k = Tensor::from_vec(vec![1.0 + 2f64.powi(-30), 3.0], &[2]).unwrap();
-        write_safetensors(&path, &[("q", &q), ("k", &k)], &[("config", "{}")]).unwrap();
+        let mut file = File::create(&path).unwrap();
+        write_safetensors(&mut file, &[("q", &q), ("k", &k)], &[("config", "{}")]).unwrap();
         path
     }
 
@@ -487,7 +488,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("e.safetensors");
         let t = Tensor::zeros(Storage::Bf16, &[1, 0, 4, 8]).unwrap();
-        write_safetensors(&path, &[("out", &t)], &[]).unwrap();
+        write_safetensors(&mut File::create(&path).unwrap(), &[("out", &t)], &[]).unwrap();
         let back = TensorFile::open(&path).unwrap().load("out").unwrap();
         assert_eq!(back, t);
     }

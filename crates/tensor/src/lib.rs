@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Host tensors, dtypes, seeded fill, safetensors input and output, tolerances.
 //!
-//! In: shapes, seeds, files. Out: [`Tensor`]s and strided [`View`]s, files written whole or not at all, and the one table of what counts as right.
+//! In: shapes, seeds, files. Out: [`Tensor`]s and strided [`View`]s, tensor files, and the one table of what counts as right.
 
-mod atomic;
 mod dtype;
 mod elem;
 mod file;
@@ -13,7 +12,6 @@ mod tensor;
 mod tolerance;
 mod view;
 
-pub use atomic::{WriteError, remove_unfinished, write_file};
 pub use dtype::DType;
 pub use elem::{Elem, Storage};
 pub use file::{FileError, TensorFile, write_safetensors};
