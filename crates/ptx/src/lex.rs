@@ -56,7 +56,10 @@ pub(crate) fn lex(src: &str) -> Result<Vec<Token<'_>>, ParseError> {
             i += 1;
             continue;
         }
-        let pos = Pos { line, col: (i - bol + 1) as u32 };
+        let pos = Pos {
+            line,
+            col: (i - bol + 1) as u32,
+        };
         if c == b'/' && b.get(i + 1) == Some(&b'/') {
             while i < b.len() && b[i] != b'\n' {
                 i += 1;
@@ -89,8 +92,16 @@ pub(crate) fn lex(src: &str) -> Result<Vec<Token<'_>>, ParseError> {
             // Components: `%tid.x`, and `.x` or `.r` of a vector register.
             if c == b'%' && b.get(i) == Some(&b'.') {
                 let end = i + 2;
-                let comp = matches!(b.get(i + 1), Some(b'x' | b'y' | b'z' | b'w' | b'r' | b'g' | b'b' | b'a'));
-                if comp && !b.get(end).copied().is_some_and(|n| ident_part(n) || n == b':') {
+                let comp = matches!(
+                    b.get(i + 1),
+                    Some(b'x' | b'y' | b'z' | b'w' | b'r' | b'g' | b'b' | b'a')
+                );
+                if comp
+                    && !b
+                        .get(end)
+                        .copied()
+                        .is_some_and(|n| ident_part(n) || n == b':')
+                {
                     i = end;
                 }
             }
@@ -99,7 +110,9 @@ pub(crate) fn lex(src: &str) -> Result<Vec<Token<'_>>, ParseError> {
             i += 1;
             while i < b.len()
                 && (ident_part(b[i])
-                    || (b[i] == b':' && b.get(i + 1) == Some(&b':') && b.get(i + 2).copied().is_some_and(ident_part))
+                    || (b[i] == b':'
+                        && b.get(i + 1) == Some(&b':')
+                        && b.get(i + 2).copied().is_some_and(ident_part))
                     || (b[i] == b':' && b[i - 1] == b':' && b[i - 2] != b':'))
             {
                 i += 1;
@@ -113,9 +126,15 @@ pub(crate) fn lex(src: &str) -> Result<Vec<Token<'_>>, ParseError> {
             while i < b.len() && b[i].is_ascii_alphanumeric() {
                 i += 1;
             }
-            let hexish = b[start] == b'0' && matches!(b.get(start + 1), Some(b'x' | b'X' | b'f' | b'F' | b'd' | b'D' | b'b' | b'B'));
+            let hexish = b[start] == b'0'
+                && matches!(
+                    b.get(start + 1),
+                    Some(b'x' | b'X' | b'f' | b'F' | b'd' | b'D' | b'b' | b'B')
+                );
             if !hexish {
-                if b.get(i) == Some(&b'.') && b.get(i + 1).copied().is_some_and(|d| d.is_ascii_digit()) {
+                if b.get(i) == Some(&b'.')
+                    && b.get(i + 1).copied().is_some_and(|d| d.is_ascii_digit())
+                {
                     i += 1;
                     while i < b.len() && b[i].is_ascii_alphanumeric() {
                         i += 1;
@@ -153,16 +172,31 @@ pub(crate) fn lex(src: &str) -> Result<Vec<Token<'_>>, ParseError> {
             let ch = src[i..].chars().next().unwrap_or('\u{fffd}');
             return Err(ParseError::new(pos, K::Character(ch)));
         };
-        out.push(Token { tok, pos, text: &src[start..i] });
+        out.push(Token {
+            tok,
+            pos,
+            text: &src[start..i],
+        });
     }
-    let pos = Pos { line, col: (i.max(bol) - bol + 1) as u32 };
-    out.push(Token { tok: Tok::End, pos, text: "end of text" });
+    let pos = Pos {
+        line,
+        col: (i.max(bol) - bol + 1) as u32,
+    };
+    out.push(Token {
+        tok: Tok::End,
+        pos,
+        text: "end of text",
+    });
     Ok(out)
 }
 
 /// A number token's value.
 fn number(t: &str) -> Option<Imm> {
-    let hex = |s: &str, n: usize| (s.len() == n).then(|| u64::from_str_radix(s, 16).ok()).flatten();
+    let hex = |s: &str, n: usize| {
+        (s.len() == n)
+            .then(|| u64::from_str_radix(s, 16).ok())
+            .flatten()
+    };
     if let Some(r) = t.strip_prefix("0f").or_else(|| t.strip_prefix("0F")) {
         return hex(r, 8).map(|v| Imm::F32(v as u32));
     }
@@ -179,7 +213,11 @@ fn number(t: &str) -> Option<Imm> {
     } else if let Some(r) = body.strip_prefix("0b").or_else(|| body.strip_prefix("0B")) {
         u64::from_str_radix(r, 2).ok()?
     } else if body.bytes().all(|c| c.is_ascii_digit()) {
-        if body.len() > 1 && body.starts_with('0') { u64::from_str_radix(&body[1..], 8).ok()? } else { body.parse().ok()? }
+        if body.len() > 1 && body.starts_with('0') {
+            u64::from_str_radix(&body[1..], 8).ok()?
+        } else {
+            body.parse().ok()?
+        }
     } else {
         return body.parse::<f64>().ok().map(|f| Imm::F64(f.to_bits()));
     };

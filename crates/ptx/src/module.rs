@@ -34,13 +34,19 @@ impl Module {
     pub fn functions(&self) -> impl Iterator<Item = &Function> {
         self.items.iter().filter_map(|i| match i {
             Item::Function(f) => Some(f),
-            Item::Var(_) | Item::File(_) | Item::Section(_) | Item::Pragma(_) | Item::Loc(_) | Item::Alias(..) => None,
+            Item::Var(_)
+            | Item::File(_)
+            | Item::Section(_)
+            | Item::Pragma(_)
+            | Item::Loc(_)
+            | Item::Alias(..) => None,
         })
     }
 
     /// The entry of that name.
     pub fn entry(&self, name: &str) -> Option<&Function> {
-        self.functions().find(|f| f.entry && &*f.name == name && f.body.is_some())
+        self.functions()
+            .find(|f| f.entry && &*f.name == name && f.body.is_some())
     }
 }
 
@@ -171,7 +177,12 @@ impl Var {
 
     /// Alignment in bytes: as declared, else that of the type.
     pub fn alignment(&self) -> u64 {
-        self.align.map_or(u64::from(self.ty.bytes()) * u64::from(self.vector), u64::from).max(1)
+        self.align
+            .map_or(
+                u64::from(self.ty.bytes()) * u64::from(self.vector),
+                u64::from,
+            )
+            .max(1)
     }
 }
 
@@ -255,7 +266,10 @@ pub struct Function {
 impl Function {
     /// The numbers of a performance directive.
     pub fn tuning(&self, name: &str) -> Option<&[u64]> {
-        self.tuning.iter().find(|t| t.name == name).map(|t| t.values.as_slice())
+        self.tuning
+            .iter()
+            .find(|t| t.name == name)
+            .map(|t| t.values.as_slice())
     }
 }
 
@@ -340,7 +354,9 @@ impl Instr {
 
     /// What the slot of that name holds.
     pub fn slot(&self, name: &str) -> Option<&'static str> {
-        form(self.form).captures(&self.mods).and_then(|c| c.into_iter().find(|(n, _)| *n == name).map(|(_, m)| m))
+        form(self.form)
+            .captures(&self.mods)
+            .and_then(|c| c.into_iter().find(|(n, _)| *n == name).map(|(_, m)| m))
     }
 
     /// The type in the slot of that name.

@@ -13,7 +13,11 @@ type R<T> = Result<T, ParseError>;
 /// Reads a module.
 pub fn parse(src: &str) -> R<Module> {
     let toks = lex(src)?;
-    let mut p = Parser { toks: &toks, at: 0, depth: 0 };
+    let mut p = Parser {
+        toks: &toks,
+        at: 0,
+        depth: 0,
+    };
     p.module()
 }
 
@@ -50,7 +54,13 @@ impl<'a> Parser<'a> {
     }
 
     pub(crate) fn fail<T>(&self, expected: &'static str) -> R<T> {
-        Err(ParseError::new(self.pos(), K::Expected { expected, found: self.text().to_string() }))
+        Err(ParseError::new(
+            self.pos(),
+            K::Expected {
+                expected,
+                found: self.text().to_string(),
+            },
+        ))
     }
 
     pub(crate) fn deeper<T>(&mut self, f: impl FnOnce(&mut Self) -> R<T>) -> R<T> {
@@ -94,7 +104,9 @@ impl<'a> Parser<'a> {
                 self.bump();
                 Ok(n)
             }
-            Tok::Dot(_) | Tok::Num(_) | Tok::Str(_) | Tok::Punct(_) | Tok::Shift(_) | Tok::End => self.fail("a name"),
+            Tok::Dot(_) | Tok::Num(_) | Tok::Str(_) | Tok::Punct(_) | Tok::Shift(_) | Tok::End => {
+                self.fail("a name")
+            }
         }
     }
 
@@ -117,17 +129,28 @@ impl<'a> Parser<'a> {
         let pos = self.pos();
         match self.expr(0)? {
             Imm::Int(v) => Ok(v),
-            Imm::F32(_) | Imm::F64(_) => {
-                Err(ParseError::new(pos, K::Expected { expected: "an integer", found: "a float".into() }))
-            }
+            Imm::F32(_) | Imm::F64(_) => Err(ParseError::new(
+                pos,
+                K::Expected {
+                    expected: "an integer",
+                    found: "a float".into(),
+                },
+            )),
         }
     }
 
     pub(crate) fn uint32(&mut self) -> R<u32> {
         let pos = self.pos();
         let v = self.int()?;
-        u32::try_from(v)
-            .map_err(|_| ParseError::new(pos, K::Expected { expected: "a small non-negative integer", found: v.to_string() }))
+        u32::try_from(v).map_err(|_| {
+            ParseError::new(
+                pos,
+                K::Expected {
+                    expected: "a small non-negative integer",
+                    found: v.to_string(),
+                },
+            )
+        })
     }
 
     /// A constant expression by precedence climbing.
@@ -161,8 +184,14 @@ impl<'a> Parser<'a> {
                             '|' => Some(a | b),
                             '^' => Some(a ^ b),
                             '&' => Some(a & b),
-                            '<' => u32::try_from(b).ok().filter(|b| *b < 64).and_then(|b| a.checked_shl(b)),
-                            '>' => u32::try_from(b).ok().filter(|b| *b < 64).and_then(|b| a.checked_shr(b)),
+                            '<' => u32::try_from(b)
+                                .ok()
+                                .filter(|b| *b < 64)
+                                .and_then(|b| a.checked_shl(b)),
+                            '>' => u32::try_from(b)
+                                .ok()
+                                .filter(|b| *b < 64)
+                                .and_then(|b| a.checked_shr(b)),
                             '+' => a.checked_add(b),
                             '-' => a.checked_sub(b),
                             '*' => a.checked_mul(b),
@@ -214,7 +243,10 @@ impl<'a> Parser<'a> {
                 match self.deeper(Self::unary)? {
                     Imm::Int(v) if c == '~' => Ok(Imm::Int(!v)),
                     Imm::Int(v) => Ok(Imm::Int(i128::from(v == 0))),
-                    Imm::F32(_) | Imm::F64(_) => Err(ParseError::new(pos, K::Number("operator of integers on floats".into()))),
+                    Imm::F32(_) | Imm::F64(_) => Err(ParseError::new(
+                        pos,
+                        K::Number("operator of integers on floats".into()),
+                    )),
                 }
             }
             Tok::Punct('(') => {
@@ -233,7 +265,12 @@ impl<'a> Parser<'a> {
                 self.bump();
                 Ok(Imm::Int(32))
             }
-            Tok::Ident(_) | Tok::Dot(_) | Tok::Str(_) | Tok::Punct(_) | Tok::Shift(_) | Tok::End => self.fail("a number"),
+            Tok::Ident(_)
+            | Tok::Dot(_)
+            | Tok::Str(_)
+            | Tok::Punct(_)
+            | Tok::Shift(_)
+            | Tok::End => self.fail("a number"),
         }
     }
 
@@ -242,7 +279,10 @@ impl<'a> Parser<'a> {
         let at = At(self.pos());
         let guard = if self.eat('@') {
             let negated = self.eat('!');
-            Some(Guard { pred: self.name()?, negated })
+            Some(Guard {
+                pred: self.name()?,
+                negated,
+            })
         } else {
             None
         };
@@ -263,7 +303,10 @@ impl<'a> Parser<'a> {
             NoForm::Opcode => ParseError::new(pos, K::UnknownOpcode(opcode.to_string())),
             NoForm::Modifier(k) => ParseError::new(
                 mod_pos[k],
-                K::UnknownModifier { opcode: opcode.to_string(), modifier: mods[k].to_string() },
+                K::UnknownModifier {
+                    opcode: opcode.to_string(),
+                    modifier: mods[k].to_string(),
+                },
             ),
             NoForm::Combination => {
                 let mut s = opcode.to_string();
@@ -274,11 +317,27 @@ impl<'a> Parser<'a> {
                 ParseError::new(pos, K::Combination(s))
             }
         })?;
-        let args = if opcode == "call" { self.call_args()? } else { self.args()? };
+        let args = if opcode == "call" {
+            self.call_args()?
+        } else {
+            self.args()?
+        };
         self.want(';', "`;`")?;
-        let pick = found.iter().position(|(id, _)| shape_fits(*id, &args)).unwrap_or(0);
-        let (form, mods) = found.into_iter().nth(pick).unwrap_or((isa::forms(opcode)[0], Vec::new()));
-        Ok(Instr { pos: if guard.is_some() { at } else { At(pos) }, guard, form, mods, args })
+        let pick = found
+            .iter()
+            .position(|(id, _)| shape_fits(*id, &args))
+            .unwrap_or(0);
+        let (form, mods) = found
+            .into_iter()
+            .nth(pick)
+            .unwrap_or((isa::forms(opcode)[0], Vec::new()));
+        Ok(Instr {
+            pos: if guard.is_some() { at } else { At(pos) },
+            guard,
+            form,
+            mods,
+            args,
+        })
     }
 
     fn args(&mut self) -> R<Vec<Operand>> {
@@ -343,7 +402,11 @@ impl<'a> Parser<'a> {
             Tok::Punct('{') => Ok(Operand::Vector(self.list('{', '}', "`{`")?)),
             Tok::Punct('[') => {
                 self.bump();
-                let mut a = Address { base: None, offset: 0, parts: Vec::new() };
+                let mut a = Address {
+                    base: None,
+                    offset: 0,
+                    parts: Vec::new(),
+                };
                 if let Tok::Ident(_) = self.tok() {
                     a.base = Some(self.name()?);
                     a.offset = self.offset()?;
@@ -433,7 +496,12 @@ fn shape_fits(id: FormId, args: &[Operand]) -> bool {
         match s.what {
             What::Address => addr,
             What::Any => true,
-            What::SlotType(_) | What::Double(_) | What::Type(_) | What::Pred | What::Const | What::Label => !addr,
+            What::SlotType(_)
+            | What::Double(_)
+            | What::Type(_)
+            | What::Pred
+            | What::Const
+            | What::Label => !addr,
         }
     })
 }

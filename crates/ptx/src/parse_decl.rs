@@ -29,18 +29,31 @@ const TUNING: &[&str] = &[
 
 impl Parser<'_> {
     fn unknown<T>(&self, what: &str) -> R<T> {
-        Err(ParseError::new(self.pos(), K::UnknownDirective(format!(".{what}"))))
+        Err(ParseError::new(
+            self.pos(),
+            K::UnknownDirective(format!(".{what}")),
+        ))
     }
 
     /// The whole text.
     pub(crate) fn module(&mut self) -> R<Module> {
-        let mut m = Module { version: (0, 0), target: Vec::new(), address_size: None, items: Vec::new() };
+        let mut m = Module {
+            version: (0, 0),
+            target: Vec::new(),
+            address_size: None,
+            items: Vec::new(),
+        };
         if !self.eat_dot("version") {
             return self.fail("`.version`");
         }
         // `8.8` was read as a decimal fraction; its text has the two numbers.
-        let v = self.text().split_once('.').and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-        let Some(v) = v else { return self.fail("a version such as `8.0`") };
+        let v = self
+            .text()
+            .split_once('.')
+            .and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+        let Some(v) = v else {
+            return self.fail("a version such as `8.0`");
+        };
         m.version = v;
         self.bump();
         if !self.eat_dot("target") {
@@ -74,7 +87,9 @@ impl Parser<'_> {
             "file" => {
                 self.bump();
                 let index = self.uint32()?;
-                let Tok::Str(s) = *self.tok() else { return self.fail("a string") };
+                let Tok::Str(s) = *self.tok() else {
+                    return self.fail("a string");
+                };
                 self.bump();
                 let mut stamp = None;
                 if self.eat(',') {
@@ -82,7 +97,11 @@ impl Parser<'_> {
                     self.want(',', "`,`")?;
                     stamp = Some((t, self.int()? as u64));
                 }
-                return Ok(Some(Item::File(File { index, name: s.to_string(), stamp })));
+                return Ok(Some(Item::File(File {
+                    index,
+                    name: s.to_string(),
+                    stamp,
+                })));
             }
             "section" => return Ok(Some(Item::Section(self.section()?))),
             "pragma" => {
@@ -112,11 +131,17 @@ impl Parser<'_> {
         if linkage != Linkage::Internal {
             self.bump();
         }
-        let Tok::Dot(word) = *self.tok() else { return self.fail("a directive") };
+        let Tok::Dot(word) = *self.tok() else {
+            return self.fail("a directive");
+        };
         match word {
             "entry" | "func" => {
                 self.bump();
-                Ok(Some(Item::Function(self.function(at, linkage, word == "entry")?)))
+                Ok(Some(Item::Function(self.function(
+                    at,
+                    linkage,
+                    word == "entry",
+                )?)))
             }
             "const" | "global" | "shared" => Ok(Some(Item::Var(self.var(at, linkage)?))),
             "tex" | "texref" | "samplerref" | "surfref" => self.unknown(word),
@@ -164,7 +189,10 @@ impl Parser<'_> {
             if self.eat_dot("align") {
                 align = Some(self.uint32()?);
             } else if self.eat_dot("ptr") {
-                let mut p = Ptr { space: None, align: None };
+                let mut p = Ptr {
+                    space: None,
+                    align: None,
+                };
                 if let Tok::Dot(d) = self.tok()
                     && let Some(s) = Space::from_name(d)
                 {
@@ -183,7 +211,9 @@ impl Parser<'_> {
                 break;
             }
         }
-        let Some(ty) = ty else { return self.fail("a type") };
+        let Some(ty) = ty else {
+            return self.fail("a type");
+        };
         // A parameter of a declaration may be without a name, or `_`.
         let name = match self.tok() {
             Tok::Ident(_) => self.name()?,
@@ -199,7 +229,18 @@ impl Parser<'_> {
             dims.push(Some(self.int()? as u64));
             self.want(']', "`]`")?;
         }
-        Ok(Var { pos: at, linkage, space, align, vector, ty, ptr, name, dims, init: None })
+        Ok(Var {
+            pos: at,
+            linkage,
+            space,
+            align,
+            vector,
+            ty,
+            ptr,
+            name,
+            dims,
+            init: None,
+        })
     }
 
     fn var(&mut self, at: At, linkage: Linkage) -> R<Var> {
@@ -284,12 +325,18 @@ impl Parser<'_> {
                             break;
                         }
                     }
-                    tuning.push(Tuning { name: d.to_string(), values });
+                    tuning.push(Tuning {
+                        name: d.to_string(),
+                        values,
+                    });
                 }
                 Tok::Dot("pragma") => {
                     self.bump();
                     for s in self.strings()? {
-                        tuning.push(Tuning { name: format!("pragma \"{s}\""), values: Vec::new() });
+                        tuning.push(Tuning {
+                            name: format!("pragma \"{s}\""),
+                            values: Vec::new(),
+                        });
                     }
                     self.want(';', "`;`")?;
                 }
@@ -302,7 +349,16 @@ impl Parser<'_> {
             self.want(';', "`{` or `;`")?;
             None
         };
-        Ok(Function { pos, linkage, entry, returns, name, params, tuning, body })
+        Ok(Function {
+            pos,
+            linkage,
+            entry,
+            returns,
+            name,
+            params,
+            tuning,
+            body,
+        })
     }
 
     fn triple(&mut self) -> R<[u32; 3]> {

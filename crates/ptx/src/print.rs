@@ -172,7 +172,12 @@ impl Display for Param {
 
 impl Display for Function {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        write!(f, "{}{} ", self.linkage, if self.entry { ".entry" } else { ".func" })?;
+        write!(
+            f,
+            "{}{} ",
+            self.linkage,
+            if self.entry { ".entry" } else { ".func" }
+        )?;
         if !self.returns.is_empty() {
             write!(f, "({}) ", Commas(&self.returns))?;
         }
@@ -180,7 +185,11 @@ impl Display for Function {
         if !self.params.is_empty() {
             f.write_str("(\n")?;
             for (k, p) in self.params.iter().enumerate() {
-                writeln!(f, "\t{p}{}", if k + 1 < self.params.len() { "," } else { "" })?;
+                writeln!(
+                    f,
+                    "\t{p}{}",
+                    if k + 1 < self.params.len() { "," } else { "" }
+                )?;
             }
             f.write_char(')')?;
         }
@@ -233,7 +242,9 @@ fn stmts(f: &mut Formatter<'_>, b: &[Stmt], depth: usize) -> Result {
             Stmt::Pragma(p) => writeln!(f, "{tab}{}", Strings(p))?,
             Stmt::BranchTargets(n, l) => writeln!(f, "{n}: .branchtargets {};", Commas(l))?,
             Stmt::CallTargets(n, l) => writeln!(f, "{n}: .calltargets {};", Commas(l))?,
-            Stmt::Prototype(n, r, p) => writeln!(f, "{n}: .callprototype ({}) _ ({});", Commas(r), Commas(p))?,
+            Stmt::Prototype(n, r, p) => {
+                writeln!(f, "{n}: .callprototype ({}) _ ({});", Commas(r), Commas(p))?
+            }
         }
     }
     Ok(())
@@ -252,7 +263,8 @@ impl Display for Instr {
             let mut sep = " ";
             for (k, a) in self.args.iter().enumerate() {
                 // Empty lists are left out, the params only where nothing follows.
-                if matches!(a, Operand::List(l) if l.is_empty()) && (k == 0 || self.args.len() == 3) {
+                if matches!(a, Operand::List(l) if l.is_empty()) && (k == 0 || self.args.len() == 3)
+                {
                     continue;
                 }
                 write!(f, "{sep}{a}")?;

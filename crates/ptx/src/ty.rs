@@ -56,7 +56,13 @@ impl Type {
             Self::Pred | Self::B1 => 1,
             Self::B4 | Self::U4 | Self::S4 => 4,
             Self::B8 | Self::U8 | Self::S8 | Self::E4m3 | Self::E5m2 => 8,
-            Self::B16 | Self::U16 | Self::S16 | Self::F16 | Self::Bf16 | Self::E4m3x2 | Self::E5m2x2 => 16,
+            Self::B16
+            | Self::U16
+            | Self::S16
+            | Self::F16
+            | Self::Bf16
+            | Self::E4m3x2
+            | Self::E5m2x2 => 16,
             Self::B32
             | Self::U32
             | Self::S32
@@ -80,8 +86,12 @@ impl Type {
     pub fn class(self) -> Class {
         match self {
             Self::Pred => Class::Pred,
-            Self::B1 | Self::B4 | Self::B8 | Self::B16 | Self::B32 | Self::B64 | Self::B128 => Class::Bits,
-            Self::U4 | Self::U8 | Self::U16 | Self::U32 | Self::U64 | Self::U16x2 => Class::Unsigned,
+            Self::B1 | Self::B4 | Self::B8 | Self::B16 | Self::B32 | Self::B64 | Self::B128 => {
+                Class::Bits
+            }
+            Self::U4 | Self::U8 | Self::U16 | Self::U32 | Self::U64 | Self::U16x2 => {
+                Class::Unsigned
+            }
             Self::S4 | Self::S8 | Self::S16 | Self::S32 | Self::S64 | Self::S16x2 => Class::Signed,
             Self::F16
             | Self::F16x2

@@ -100,9 +100,15 @@ const SETS: &[(&str, &str)] = &[
     ("$int", "u16,u32,u64,s16,s32,s64"),
     ("$rndi", "rni,rzi,rmi,rpi"),
     ("$rnd", "rn,rz,rm,rp"),
-    ("$cmp", "eq,ne,lt,le,gt,ge,lo,ls,hi,hs,equ,neu,ltu,leu,gtu,geu,num,nan"),
+    (
+        "$cmp",
+        "eq,ne,lt,le,gt,ge,lo,ls,hi,hs,equ,neu,ltu,leu,gtu,geu,num,nan",
+    ),
     ("$scope", "cta,cluster,gpu,sys"),
-    ("$ldst", "b8,b16,b32,b64,b128,u8,u16,u32,u64,s8,s16,s32,s64,f16,f32,f64,f16x2"),
+    (
+        "$ldst",
+        "b8,b16,b32,b64,b128,u8,u16,u32,u64,s8,s16,s32,s64,f16,f32,f64,f16x2",
+    ),
     ("$dims", "1d,2d,3d,4d,5d"),
 ];
 
@@ -112,7 +118,10 @@ struct Tables {
 }
 
 static TABLES: LazyLock<Tables> = LazyLock::new(|| {
-    let mut t = Tables { forms: Vec::new(), by_opcode: HashMap::new() };
+    let mut t = Tables {
+        forms: Vec::new(),
+        by_opcode: HashMap::new(),
+    };
     for text in [arith::FORMS, memory::FORMS, warp::FORMS] {
         for line in text.lines().filter(|l| !l.trim().is_empty()) {
             let f = parse_form(line);
@@ -161,10 +170,18 @@ fn parse_form(line: &'static str) -> Form {
             f.unordered = true;
         } else if let Some(w) = s.strip_prefix('.') {
             let (w, optional) = w.strip_suffix('?').map_or((w, false), |w| (w, true));
-            f.slots.push(Slot { name: w, words: vec![w], optional });
+            f.slots.push(Slot {
+                name: w,
+                words: vec![w],
+                optional,
+            });
         } else if let Some((n, l)) = s.split_once('=') {
             let (name, optional) = n.strip_suffix('?').map_or((n, false), |n| (n, true));
-            f.slots.push(Slot { name, words: words(l), optional });
+            f.slots.push(Slot {
+                name,
+                words: words(l),
+                optional,
+            });
         }
     }
     for o in parts.next().unwrap_or_default().split_whitespace() {
@@ -182,7 +199,14 @@ fn parse_form(line: &'static str) -> Form {
 }
 
 fn parse_spec(o: &'static str) -> Spec {
-    let mut s = Spec { dst: false, optional: false, what: What::Any, pair: false, relaxed: false, vector: None };
+    let mut s = Spec {
+        dst: false,
+        optional: false,
+        what: What::Any,
+        pair: false,
+        relaxed: false,
+        vector: None,
+    };
     let mut r = o;
     if let Some(x) = r.strip_prefix('?') {
         s.optional = true;
@@ -248,7 +272,9 @@ impl Form {
 }
 
 fn ordered(slots: &[Slot], mods: &[&str], out: &mut Vec<Capture>) -> bool {
-    let Some((s, rest)) = slots.split_first() else { return mods.is_empty() };
+    let Some((s, rest)) = slots.split_first() else {
+        return mods.is_empty();
+    };
     if let Some((m, more)) = mods.split_first()
         && let Some(w) = s.words.iter().find(|w| *w == m)
     {
@@ -291,12 +317,19 @@ pub fn select(opcode: &str, mods: &[&str]) -> Result<Vec<(FormId, Vec<&'static s
     }
     let fit: Vec<_> = all
         .iter()
-        .filter_map(|id| form(*id).captures(mods).map(|c| (*id, c.into_iter().map(|(_, w)| w).collect())))
+        .filter_map(|id| {
+            form(*id)
+                .captures(mods)
+                .map(|c| (*id, c.into_iter().map(|(_, w)| w).collect()))
+        })
         .collect();
     if !fit.is_empty() {
         return Ok(fit);
     }
-    let known = |m: &str| all.iter().any(|id| form(*id).slots.iter().any(|s| s.words.contains(&m)));
+    let known = |m: &str| {
+        all.iter()
+            .any(|id| form(*id).slots.iter().any(|s| s.words.contains(&m)))
+    };
     match mods.iter().position(|m| !known(m)) {
         Some(k) => Err(NoForm::Modifier(k)),
         None => Err(NoForm::Combination),
