@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What every verb needs: the common options, notes and failures on standard error, text on standard output.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use attnc_diag::{Diagnostic, Severity, SourceMap, render_json, render_text};
+use attnc_spec::{Operator, Resolution, resolve};
+
+use crate::args::{Color, Common, ErrorFormat};
+use crate::failure::Failure;
+use crate::loader::{DiskLoader, read_named};
+use crate::report;
+
+/// The common options and what they decide.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The options as given.
+    pub(crate) options: Common,
+    /// Whether standard error gets colours.
+    pub(crate) color: bool,
+}
+
+impl Context {
+    /// The context of a run.
+    pub(crate) fn new(options: Common) -> Context {
+        let color = match options.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                io::stderr().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
+        };
+        Context { options, color }
+    }
+
+    /// Sends the log to standard error: `ATTNC_LOG` if set, else by `-v` and `-q`.
+    pub(crate) fn start_logging(&self) {
+        let level = match (self.options.quiet, self.options.verbose) {
+            (true, _) => "error",
+            (false, 0) => "warn",
+            (false, 1) => "info",
+            (false, 2) => "debug",
+            (false, _) => "trace",
+        };
+        let filter = std::env::var("ATTNC_LOG")
+            .ok()
+            .and_then(|text| tracing_subscriber::EnvFilter::try_new(text).ok())
+            .unwrap_or_else(|| tracing_subscriber::EnvFilter::new(level));
+        // A second initialisation cannot happen; if it did, the first one's log would do.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(self.color)
+            .with_writer(io::stderr)
+            .try_init();
+    }
+
+    /// Writes `text` to standard output.
+    ///
+    /// # Errors
+    /// [`Failure::ClosedPipe`] if nobody reads it, [`Failure::Stdout`] if the system refuses.
+    pub(crate) fn print(&self, text: &str) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::BrokenPipe => Failure::ClosedPipe,
+                _ => Failure::Stdout(error),
+            })
+    }
+
+    /// A remark on standard error, silent under `-q` and for tools.
+    pub(crate) fn note(&self, message: &str) {
+        if !self.options.quiet && self.options.error_format == ErrorFormat::Text {
+            report::stderr(&report::message_line("note", message, ErrorFormat::Text));
+        }
+    }
+
+    /// Prints the message of a failure and gives the exit code.
+    pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
+        if !failure.is_silent() {
+            report::stderr(&report::message_line(
+                "error",
+                &failure.to_string(),
+                self.options.error_format,
+            ));
+        }
+        ExitCode::from(failure.exit_code())
+    }
+
+    /// Reads and checks files and prints their diagnostics.
+    ///
+    /// # Errors
+    /// [`Failure::Reported`] if there were mistakes, or warnings under `--deny-warnings`.
+    pub(crate) fn resolve(&self, files: &[PathBuf]) -> Result<Resolution, Failure> {
+        let files = files.iter().map(|path| read_named(path)).collect();
+        let resolution = resolve(files, &mut DiskLoader);
+        for (_, file) in resolution.sources.files() {
+            tracing::info!(file = file.name(), bytes = file.text().len(), "read");
+        }
+        for operator in resolution.operators() {
+            tracing::debug!(
+                name = operator.name,
+                branches = operator.branches.len(),
+                "checked"
+            );
+        }
+        self.print_diagnostics(&resolution.diagnostics, &resolution.sources)?;
+        Ok(resolution)
+    }
+
+    /// Prints diagnostics on standard error.
+    ///
+    /// # Errors
+    /// [`Failure::Reported`] if there were mistakes, or warnings under `--deny-warnings`.
+    pub(crate) fn print_diagnostics(
+        &self,
+        list: &[Diagnostic],
+        sources: &SourceMap,
+    ) -> Result<(), Failure> {
+        let deny = self.options.deny_warnings;
+        let is_error = |d: &&Diagnostic| d.severity() == Severity::Error;
+        let errors = list.iter().filter(is_error).count();
+        let warnings = list.len() - errors;
+        let shown = list
+            .iter()
+            .filter(|d| is_error(d) || deny || !self.options.quiet);
+        match self.options.error_format {
+            ErrorFormat::Json => {
+                report::stderr(
+                    &shown
+                        .map(|d| render_json(d, sources) + "\n")
+                        .collect::<String>(),
+                );
+            }
+            ErrorFormat::Text => {
+                let mut text = render_text(shown, sources, self.color);
+                text.push_str(&summary(errors, warnings, deny));
+                if !(self.options.quiet && errors == 0 && !deny) {
+                    report::stderr(&text);
+                }
+            }
+        }
+        if errors > 0 || deny && warnings > 0 {
+            Err(Failure::Reported)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The operator that a verb works on: `--name`, else the file's first attention, with a note naming the others.
+    ///
+    /// # Errors
+    /// [`Failure::Reported`] for a file with mistakes, [`Failure::UnknownOperator`] and [`Failure::NoOperator`].
+    pub(crate) fn operator(&self, file: &Path) -> Result<Arc<Operator>, Failure> {
+        let resolution = self.resolve(&[file.to_owned()])?;
+        let own = resolution.files.first().map_or(&[][..], |f| &f.own);
+        let imported = resolution.files.first().map_or(&[][..], |f| &f.imported);
+        let all: Vec<&Arc<Operator>> = own.iter().chain(imported).collect();
+        let names = |list: &[&Arc<Operator>]| {
+            list.iter()
+                .map(|op| op.name.clone())
+                .collect::<Vec<String>>()
+        };
+        if let Some(name) = &self.options.name {
+            return match all.iter().find(|op| op.name == *name) {
+                Some(op) => Ok(Arc::clone(op)),
+                None => Err(Failure::UnknownOperator {
+                    name: name.clone(),
+                    file: file.display().to_string(),
+                    known: names(&all),
+                }),
+            };
+        }
+        // A file that only imports stands for what it imports.
+        let candidates = if own.is_empty() { imported } else { own };
+        let Some((first, others)) = candidates.split_first() else {
+            return Err(Failure::NoOperator {
+                file: file.display().to_string(),
+            });
+        };
+        if !others.is_empty() {
+            let others: Vec<&Arc<Operator>> = others.iter().collect();
+            let list = report::name_list(&names(&others));
+            self.note(&format!(
+                "taking `{}`, the first attention; --name chooses another: {list}",
+                first.name
+            ));
+        }
+        Ok(Arc::clone(first))
+    }
+}
+
+/// `2 errors, 1 warning`, or nothing.
+fn summary(errors: usize, warnings: usize, deny: bool) -> String {
+    let count = |n: usize, what: &str| match n {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        n => Some(format!("{n} {what}s")),
+    };
+    let parts: Vec<String> = [count(errors, "error"), count(warnings, "warning")]
+        .into_iter()
+        .flatten()
+        .collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    let denied = if deny && warnings > 0 {
+        " (denied)"
+    } else {
+        ""
+    };
+    format!("{}{denied}\n", parts.join(", "))
+}

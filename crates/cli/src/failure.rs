@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The ways in which a verb fails, each with one clear message. Mistakes in `.attn` files are diagnostics and were printed before.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// Why a verb did not do its work.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    /// Diagnostics were printed; there is nothing to add.
+    #[error("diagnostics were printed")]
+    Reported,
+    /// A later stage of the project.
+    #[error("{0}: not built yet")]
+    NotBuiltYet(String),
+    /// Arguments that do not go together and that clap cannot tell.
+    #[error("{0}")]
+    Usage(String),
+    /// Standard output was closed by its reader: not a failure of ours.
+    #[error("standard output was closed")]
+    ClosedPipe,
+    /// Standard output could not be written.
+    #[error("cannot write to standard output: {0}")]
+    Stdout(#[source] io::Error),
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `--name` names no attention of the file.
+    #[error("no attention `{name}` in {file}{}", known_names(known))]
+    UnknownOperator {
+        /// The name asked for.
+        name: String,
+        /// The file.
+        file: String,
+        /// The names it has.
+        known: Vec<String>,
+    },
+    /// The file declares and imports none.
+    #[error("no attention in {file}")]
+    NoOperator {
+        /// The file.
+        file: String,
+    },
+    /// `fmt --check` found files to format.
+    #[error("{0} not formatted; `attnc fmt` without --check formats in place")]
+    NotFormatted(String),
+}
+
+fn known_names(known: &[String]) -> String {
+    if known.is_empty() {
+        String::new()
+    } else {
+        format!("; it has {}", crate::report::name_list(known))
+    }
+}
+
+impl Failure {
+    /// The exit code: 2 for usage, 0 for a closed pipe, else 1.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Failure::ClosedPipe => 0,
+            Failure::Usage(_) => 2,
+            Failure::Reported
+            | Failure::NotBuiltYet(_)
+            | Failure::Stdout(_)
+            | Failure::Write { .. }
+            | Failure::UnknownOperator { .. }
+            | Failure::NoOperator { .. }
+            | Failure::NotFormatted(_) => 1,
+        }
+    }
+
+    /// Whether there is nothing more to print.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self, Failure::Reported | Failure::ClosedPipe)
+    }
+}

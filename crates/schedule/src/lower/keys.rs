@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Keys: the regions of constant segment membership of a cell, their classes, and the panels that tiles step through.
+
+use attnc_tile::core::{Lie, Place, Port, Val, View};
+
+use super::classes::{self, Branches};
+use super::parts::TAG;
+use super::rows::{TileAt, each_tile, first_place};
+use super::{Parts, Task, log_fn};
+use crate::code::Code;
+
+/// All keys that the rows `r0..r0+live` of the cell see, in every region. No row sees a position at or behind `limit` when causal.
+pub(crate) fn cell(
+    c: &mut Code,
+    p: &Parts,
+    task: &Task,
+    g: Val,
+    branches: Branches,
+    limit: Val,
+    r0: Val,
+    live: Val,
+) {
+    let count = branches.count;
+    c.upto(count, |c, i| {
+        let (a, b) = (c.load(p.seg_start, i), end_of(c, p, i, limit));
+        let a = c.min(a, task.n);
+        c.store(p.ends, i, a);
+        let at = c.add(i, count);
+        c.store(p.ends, at, b);
+    });
+    let two = c.c(2);
+    let ends = c.mul(count, two);
+    sort(c, p, ends);
+    let last = c.addc(ends, -1);
+    c.upto(last, |c, x| {
+        let a = c.load(p.ends, x);
+        let next = c.addc(x, 1);
+        let b = c.load(p.ends, next);
+        let some = c.lt(a, b);
+        c.when(some, |c| {
+            region(c, p, task, g, branches, limit, a, b, r0, live)
+        });
+    });
+}
+
+/// The end of branch i's segment as far as any row sees it.
+fn end_of(c: &mut Code, p: &Parts, i: Val, limit: Val) -> Val {
+    let end = c.load(p.seg_end, i);
+    if p.nest.causal {
+        c.min(end, limit)
+    } else {
+        end
+    }
+}
+
+/// Sorts the first `count` ends.
+fn sort(c: &mut Code, p: &Parts, count: Val) {
+    c.upto(count, |c, x| {
+        let one = c.c(1);
+        let after = c.addc(x, 1);
+        c.range(after, count, one, |c, y| {
+            let (a, b) = (c.load(p.ends, x), c.load(p.ends, y));
+            let (low, high) = (c.min(a, b), c.max(a, b));
+            c.store(p.ends, x, low);
+            c.store(p.ends, y, high);
+        });
+    });
+}
+
+/// Positions a..b, which lie wholly inside or outside every segment of the cell.
+fn region(
+    c: &mut Code,
+    p: &Parts,
+    task: &Task,
+    g: Val,
+    branches: Branches,
+    limit: Val,
+    a: Val,
+    b: Val,
+    r0: Val,
+    live: Val,
+) {
+    let zero = c.c(0);
+    c.set(p.any, zero);
+    c.upto(branches.count, |c, i| {
+        let (start, end) = (c.load(p.seg_start, i), end_of(c, p, i, limit));
+        let from = c.le(start, a);
+        let to = c.le(b, end);
+        let inside = c.and(from, to);
+        let branch = c.add(branches.begin, i);
+        let r = c.at(p.dilation, branch);
+        c.when(inside, |c| {
+            let place = c.sub(a, start);
+            let zero = c.c(0);
+            let place = c.max(place, zero);
+            first_place(c, p, i, r, place);
+            let one = c.c(1);
+            let bit = c.shl(one, i);
+            let members = c.get(p.any);
+            let members = c.or(members, bit);
+            c.set(p.any, members);
+        });
+    });
+    let members = c.get(p.any);
+    c.when(members, |c| {
+        let len = c.sub(b, a);
+        classes::fill(c, p, branches, p.key_classes, len, members);
+        let n = c.get(p.key_classes.count);
+        c.upto(n, |c, class| {
+            let mask = c.load(p.key_classes.mask, class);
+            row_counts(c, p, branches, mask);
+            let reached = c.get(p.any);
+            c.when(reached, |c| {
+                run(
+                    c,
+                    p,
+                    task,
+                    g,
+                    branches,
+                    Class {
+                        class,
+                        mask,
+                        members,
+                    },
+                    a,
+                    b,
+                    r0,
+                    live,
+                )
+            });
+        });
+    });
+}
+
+/// class_count[row class] = how often its rows count a key of `mask`; `any` = whether one of them does.
+fn row_counts(c: &mut Code, p: &Parts, branches: Branches, mask: Val) {
+    let zero = c.c(0);
+    c.set(p.low, zero);
+    let n = c.get(p.row_classes.count);
+    c.upto(n, |c, class| {
+        let rows = c.load(p.row_classes.mask, class);
+        let both = c.and(rows, mask);
+        classes::weight(c, p, branches, both);
+        let w = c.get(p.any);
+        let zero = c.c(0);
+        let w = c.max(w, zero);
+        c.store(p.class_count, class, w);
+        let all = c.get(p.low);
+        let all = c.or(all, w);
+        c.set(p.low, all);
+    });
+    let all = c.get(p.low);
+    c.set(p.any, all);
+}
+
+/// A class of keys of a region.
+#[derive(Clone, Copy)]
+struct Class {
+    /// Its number.
+    class: Val,
+    /// Its branches.
+    mask: Val,
+    /// Branches whose segments hold the region.
+    members: Val,
+}
+
+/// One class of keys in one region, panel by panel. A panel holds whole periods.
+fn run(
+    c: &mut Code,
+    p: &Parts,
+    task: &Task,
+    g: Val,
+    branches: Branches,
+    keys: Class,
+    a: Val,
+    b: Val,
+    r0: Val,
+    live: Val,
+) {
+    let next = c.addc(keys.class, 1);
+    let (from, to) = (
+        c.load(p.key_classes.begin, keys.class),
+        c.load(p.key_classes.begin, next),
+    );
+    let width = c.sub(to, from);
+    let one = c.c(1);
+    let width = c.max(width, one);
+    let capacity = c.c(i64::from(p.sched.panel));
+    let periods = c.div(capacity, width);
+    let periods = c.max(periods, one);
+    let stretch = c.mul(periods, branches.period);
+    let first = c.load(p.key_classes.residue, from);
+    let base = c.add(a, first);
+    c.range(base, b, stretch, |c, lo| {
+        // lo - first is the panel's period boundary.
+        let start = c.sub(lo, first);
+        let zero = c.c(0);
+        let start = c.max(start, zero);
+        let slots = c.c(i64::from(p.sched.slots));
+        let slot = c.rem(g, slots);
+        let end = c.add(start, stretch);
+        let end = c.min(end, b);
+        pack(c, p, task, g, branches, slot, keys, start, end, from, to);
+        let at = c.mul(slot, capacity);
+        let count = held(c, p, slot);
+        each_tile(c, p, live, |c, t| tile(c, p, slot, at, count, r0, t));
+    });
+}
+
+/// Keys in the panel of a slot.
+fn held(c: &mut Code, p: &Parts, slot: Val) -> Val {
+    let tag = c.c(TAG);
+    let tag = c.mul(slot, tag);
+    let count = c.load(p.tags, tag);
+    let zero = c.c(0);
+    let count = c.max(count, zero);
+    let most = c.c(i64::from(p.sched.panel));
+    c.min(count, most)
+}
+
+/// Packs the panel of positions start..end of the class into its slot, unless it is there.
+fn pack(
+    c: &mut Code,
+    p: &Parts,
+    task: &Task,
+    g: Val,
+    branches: Branches,
+    slot: Val,
+    keys: Class,
+    start: Val,
+    end: Val,
+    from: Val,
+    to: Val,
+) {
+    // A lone branch's keys depend on the head by its phase only, so heads that share keys, values and phase share the panel.
+    let residue = c.load(p.key_classes.residue, from);
+    let phase = c.add(start, residue);
+    let own = c.addc(task.h, 1);
+    let zero = c.c(0);
+    let own = c.select(branches.lone, zero, own);
+    let key = [task.b, task.kv, g, phase, end, keys.mask, keys.members, own];
+    let tag = c.c(TAG);
+    let tag = c.mul(slot, tag);
+    let mut same = c.c(i64::from(p.nest.panels));
+    for (j, x) in key.iter().enumerate() {
+        let at = c.addc(tag, 2 + j as i64);
+        let held = c.load(p.tags, at);
+        let equal = c.eq(held, *x);
+        same = c.and(same, equal);
+    }
+    let valid = c.addc(tag, 1);
+    let held = c.load(p.tags, valid);
+    let one = c.c(1);
+    let is_valid = c.eq(held, one);
+    same = c.and(same, is_valid);
+    let miss = c.is_zero(same);
+    c.when(miss, |c| {
+        let one = c.c(1);
+        c.store(p.tags, valid, one);
+        for (j, x) in key.iter().enumerate() {
+            let at = c.addc(tag, 2 + j as i64);
+            c.store(p.tags, at, *x);
+        }
+        let capacity = c.c(i64::from(p.sched.panel));
+        let at = c.mul(slot, capacity);
+        let zero = c.c(0);
+        c.set(p.count2, zero);
+        c.range(start, end, branches.period, |c, base| {
+            let one = c.c(1);
+            c.range(from, to, one, |c, j| {
+                let x = c.load(p.key_classes.residue, j);
+                let pos = c.add(base, x);
+                let inside = c.lt(pos, end);
+                c.when(inside, |c| {
+                    let last = c.addc(task.n, -1);
+                    let pos = c.min(pos, last);
+                    let k = c.get(p.count2);
+                    let most = c.addc(capacity, -1);
+                    let k = c.min(k, most);
+                    let to = c.add(at, k);
+                    c.store(p.kpos, to, pos);
+                    let k = c.addc(k, 1);
+                    c.set(p.count2, k);
+                });
+            });
+        });
+        let count = c.get(p.count2);
+        let count = c.min(count, capacity);
+        c.store(p.tags, tag, count);
+        let zero = c.c(0);
+        c.store(p.kflag, slot, zero);
+        let d = c.c(i64::from(p.nest.head_dim));
+        let wide = c.mul(at, d);
+        let idx = Place { buf: p.kpos, at };
+        let flag = Some(Place {
+            buf: p.kflag,
+            at: slot,
+        });
+        for (buf, port) in [(p.k, Port::K), (p.v, Port::V)] {
+            let view = View::Tensor {
+                port,
+                batch: task.b,
+                head: task.kv,
+            };
+            c.gather(Place { buf, at: wide }, Lie::Rows, view, idx, count, flag);
+        }
+    });
+}
+
+/// The steps of one tile over one panel.
+fn tile(c: &mut Code, p: &Parts, slot: Val, at: Val, count: Val, r0: Val, t: TileAt) {
+    let row = c.add(r0, t.lane);
+    let zero = c.c(0);
+    c.set(p.any, zero);
+    let highest = c.c(i64::MAX >> 1);
+    c.set(p.low, highest);
+    let lowest = c.c(-1);
+    c.set(p.high, lowest);
+    c.upto(t.live, |c, lane| {
+        let at = c.add(row, lane);
+        let class = c.load(p.rclass, at);
+        let n = c.load(p.class_count, class);
+        c.store(p.lane_count, lane, n);
+        c.when(n, |c| {
+            let one = c.c(1);
+            c.set(p.any, one);
+            let pos = c.load(p.rpos, at);
+            let low = c.get(p.low);
+            let low = c.min(low, pos);
+            c.set(p.low, low);
+            let high = c.get(p.high);
+            let high = c.max(high, pos);
+            c.set(p.high, high);
+        });
+    });
+    let reached = c.get(p.any);
+    c.when(reached, |c| {
+        let weights = c.start(p.t);
+        let counts = c.start(p.lane_count);
+        c.counts(weights, counts, t.live, log_fn(p.nest));
+        let (qf, kf) = (c.load(p.qflag, t.number), c.load(p.kflag, slot));
+        let careful = c.or(qf, kf);
+        let (low, high) = (c.get(p.low), c.get(p.high));
+        let nk = c.c(i64::from(p.sched.nk));
+        let zero = c.c(0);
+        c.range(zero, count, nk, |c, kb| {
+            let live_k = c.sub(count, kb);
+            let live_k = c.min(live_k, nk);
+            let here = c.add(at, kb);
+            let call = |c: &mut Code, mixed: Val| {
+                let d = c.c(i64::from(p.nest.head_dim));
+                let wide = c.mul(here, d);
+                let s = p.tile_state(t.lane, t.wide);
+                let tiles = vec![
+                    s.m,
+                    s.l,
+                    s.o,
+                    Place {
+                        buf: p.q,
+                        at: t.wide,
+                    },
+                    Place { buf: p.k, at: wide },
+                    Place { buf: p.v, at: wide },
+                    weights,
+                    Place {
+                        buf: p.kpos,
+                        at: here,
+                    },
+                    Place {
+                        buf: p.rpos,
+                        at: row,
+                    },
+                ];
+                c.call(p.fns.step, tiles, vec![t.live, live_k, mixed, careful]);
+            };
+            if p.nest.causal {
+                let first = c.load(p.kpos, here);
+                let seen = c.le(first, high);
+                c.when(seen, |c| {
+                    let last = c.add(here, live_k);
+                    let last = c.addc(last, -1);
+                    let last = c.load(p.kpos, last);
+                    let mixed = c.lt(low, last);
+                    call(c, mixed);
+                });
+            } else {
+                let zero = c.c(0);
+                call(c, zero);
+            }
+        });
+    });
+}

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The memory and the functions of a kernel: declared once, named by the code of the other files.
+
+use attnc_tile::core::{BufId, Core, FnId, Layout, Place, PlanId, Space, TableId, Val};
+use attnc_tile::step::{self, Extents, Softmax};
+
+use crate::code::{Code, within, within_seq};
+use crate::nest::{Combine, Nest, Schedule};
+
+/// Integers in a panel tag: everything that a panel's contents depend on.
+pub(crate) const TAG: i64 = 10;
+/// Position of a padding query: behind every key.
+pub(crate) const BEHIND: i64 = 1 << 50;
+
+/// Three buffers of a state.
+#[derive(Clone, Copy)]
+pub(crate) struct StateBufs {
+    pub(crate) m: BufId,
+    pub(crate) l: BufId,
+    pub(crate) o: BufId,
+}
+
+/// What zero_lse = uncovered needs beside the state.
+#[derive(Clone, Copy)]
+pub(crate) struct Mixing {
+    /// Chunk: sum of the outputs of hidden branches.
+    pub(crate) fallback: BufId,
+    /// Chunk: how many branches count.
+    pub(crate) seen: BufId,
+    /// Tile of `fallback`.
+    pub(crate) tile_fallback: BufId,
+    /// Tile of `seen`.
+    pub(crate) tile_seen: BufId,
+    /// Rows of the cell: 1 where the branch shows exactly one key.
+    pub(crate) one: BufId,
+    /// The same as floats, one tile.
+    pub(crate) tile_one: BufId,
+}
+
+/// Classes of positions: those of equal mask.
+#[derive(Clone, Copy)]
+pub(crate) struct Classes {
+    /// How many (a cell).
+    pub(crate) count: BufId,
+    /// Mask of each.
+    pub(crate) mask: BufId,
+    /// Where its residues begin in `residue`; one more than classes.
+    pub(crate) begin: BufId,
+    /// Offsets within a period, ascending in each class.
+    pub(crate) residue: BufId,
+}
+
+/// Places of one tile's state.
+#[derive(Clone, Copy)]
+pub(crate) struct TileState {
+    pub(crate) m: Place,
+    pub(crate) l: Place,
+    pub(crate) o: Place,
+}
+
+/// The tile functions in use.
+#[derive(Clone, Copy)]
+pub(crate) struct Fns {
+    pub(crate) init: FnId,
+    pub(crate) step: FnId,
+    pub(crate) finish: FnId,
+    pub(crate) zeros: Option<FnId>,
+    pub(crate) normalize: Option<FnId>,
+    /// `join` or `mix`.
+    pub(crate) join: Option<FnId>,
+}
+
+/// Everything that the code of a kernel names.
+pub(crate) struct Parts<'a> {
+    pub(crate) nest: &'a Nest,
+    pub(crate) sched: &'a Schedule,
+    pub(crate) branches: i64,
+    pub(crate) segment: TableId,
+    pub(crate) dilation: TableId,
+    pub(crate) weight: TableId,
+    /// Groups + 1 beginnings in the branch tables.
+    pub(crate) group: TableId,
+    pub(crate) period: TableId,
+    /// Clipped segment lengths w'.
+    pub(crate) clipped: PlanId,
+    /// Per branch of the group: segment start and end, offset, first covered place behind a base.
+    pub(crate) seg_start: BufId,
+    pub(crate) seg_end: BufId,
+    pub(crate) offset: BufId,
+    pub(crate) first: BufId,
+    /// Masks of the residues of a period, while classes are made.
+    pub(crate) masks: BufId,
+    pub(crate) row_classes: Classes,
+    pub(crate) key_classes: Classes,
+    /// Ends of the regions of a cell.
+    pub(crate) ends: BufId,
+    /// Rows of a cell: output position, row in the chunk, source position (-1: none), position to compare, class, zero keys.
+    pub(crate) rout: BufId,
+    pub(crate) ridx: BufId,
+    pub(crate) rsrc: BufId,
+    pub(crate) rpos: BufId,
+    pub(crate) rclass: BufId,
+    pub(crate) rzeros: BufId,
+    /// Rows that nothing covers.
+    pub(crate) bare: BufId,
+    pub(crate) covered: BufId,
+    pub(crate) iota: BufId,
+    /// Cells: mutable scalars.
+    pub(crate) count: BufId,
+    pub(crate) count2: BufId,
+    pub(crate) low: BufId,
+    pub(crate) high: BufId,
+    pub(crate) any: BufId,
+    /// Count of a key class for each row class, and for the lanes of a tile.
+    pub(crate) class_count: BufId,
+    pub(crate) lane_count: BufId,
+    pub(crate) tags: BufId,
+    pub(crate) kpos: BufId,
+    pub(crate) kflag: BufId,
+    pub(crate) qflag: BufId,
+    pub(crate) k: BufId,
+    pub(crate) v: BufId,
+    pub(crate) q: BufId,
+    /// States of the tiles of a row block.
+    pub(crate) state: StateBufs,
+    /// One tile for what the chunk's state is loaded into beside `state`.
+    pub(crate) other: Option<StateBufs>,
+    /// State by row of the chunk.
+    pub(crate) chunk_state: Option<StateBufs>,
+    pub(crate) mixing: Option<Mixing>,
+    /// log(count), log(zeros), lse: row vectors of one tile.
+    pub(crate) t: BufId,
+    pub(crate) z: BufId,
+    pub(crate) lse: BufId,
+    pub(crate) fns: Fns,
+}
+
+/// A core with the operator's constants and nothing else.
+pub(crate) fn empty_core(nest: &Nest, sched: &Schedule) -> Core {
+    // Below this a product of head_dim terms, scaled, cannot overflow: D * t^2 * scale <= 2^126.
+    let scale = nest.scale.max(1.0).log2();
+    let exponent = ((126.0 - f64::from(nest.head_dim).log2() - scale) / 2.0).floor();
+    Core {
+        name: nest.name.clone(),
+        target: sched.target.clone(),
+        heads: nest.heads,
+        kv_heads: nest.kv_heads,
+        head_dim: nest.head_dim,
+        dtype: nest.dtype,
+        careful_above: exponent.exp2() as f32,
+        bufs: Vec::new(),
+        tables: Vec::new(),
+        plan_tables: Vec::new(),
+        fns: Vec::new(),
+        vals: 0,
+        plan: Vec::new(),
+        tasks: Val(0),
+        enter: Vec::new(),
+        body: Vec::new(),
+    }
+}
+
+fn classes(c: &mut Code, prefix: &str) -> Classes {
+    let name = |s: &str| format!("{prefix}_{s}");
+    Classes {
+        count: c.ints(&name("classes"), 1, within(0, 64)),
+        mask: c.ints(&name("mask"), 64, None),
+        begin: c.ints(&name("begin"), 65, within(0, 64)),
+        residue: c.ints(&name("residue"), 64, within(0, i64::MAX >> 1)),
+    }
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn new(c: &mut Code, nest: &'a Nest, sched: &'a Schedule) -> Parts<'a> {
+        let terms: Vec<_> = nest
+            .groups
+            .iter()
+            .flat_map(|g| g.terms.iter().copied())
+            .collect();
+        let mut begins = vec![0i64];
+        for g in &nest.groups {
+            begins.push(begins[begins.len() - 1] + g.terms.len() as i64);
+        }
+        let (chunk, mq, d) = (
+            u64::from(sched.chunk),
+            u64::from(sched.mq),
+            u64::from(nest.head_dim),
+        );
+        let (rows, panel, slots) = (
+            u64::from(sched.rows),
+            u64::from(sched.panel),
+            u64::from(sched.slots),
+        );
+        let row_cap = chunk + mq;
+        let e = Extents {
+            mq: sched.mq,
+            nk: sched.nk,
+            head_dim: nest.head_dim,
+        };
+        let softmax = Softmax {
+            base2: nest.base2,
+            scale: nest.scale as f32,
+        };
+        let float =
+            |c: &mut Code, name: &str, len: u64| c.floats(name, len, Space::Work, Layout::St);
+        let state = |c: &mut Code, prefix: &str, rows: u64| StateBufs {
+            m: float(c, &format!("{prefix}_m"), rows),
+            l: float(c, &format!("{prefix}_l"), rows),
+            o: float(c, &format!("{prefix}_o"), rows * d),
+        };
+        let through = super::through_chunk(nest);
+        let mix = matches!(nest.combine, Combine::Mix { .. });
+        let fns = Fns {
+            init: c.function(step::init(e)),
+            step: c.function(step::step(e, softmax, nest.causal)),
+            finish: match nest.combine {
+                Combine::Mix { branches } => c.function(step::finish_mix(e, softmax, branches)),
+                Combine::Stream | Combine::Join | Combine::Merge => {
+                    c.function(step::finish(e, softmax))
+                }
+            },
+            zeros: nest.zero_keys.then(|| c.function(step::zeros(e, softmax))),
+            normalize: (nest.combine == Combine::Merge)
+                .then(|| c.function(step::normalize(e, softmax))),
+            join: match nest.combine {
+                Combine::Stream => None,
+                Combine::Join | Combine::Merge => Some(c.function(step::join(e, softmax))),
+                Combine::Mix { .. } => Some(c.function(step::mix(e, softmax))),
+            },
+        };
+        let (tags, kpos, kflag, k, v) = (
+            c.ints("panel_tags", slots * TAG as u64, None),
+            c.ints("panel_positions", slots * panel, within_seq(0, -1)),
+            c.ints("panel_careful", slots, within(0, 1)),
+            c.floats("k_panels", slots * panel * d, Space::Work, Layout::Row),
+            c.floats("v_panels", slots * panel * d, Space::Work, Layout::Row),
+        );
+        for buf in [tags, kpos, kflag, k, v] {
+            c.persist(buf);
+        }
+        Parts {
+            nest,
+            sched,
+            branches: terms.len() as i64,
+            segment: c.table("segment", terms.iter().map(|t| t.segment).collect()),
+            dilation: c.table("dilation", terms.iter().map(|t| t.dilation).collect()),
+            weight: c.table("weight", terms.iter().map(|t| t.weight).collect()),
+            group: c.table("group", begins),
+            period: c.table(
+                "period",
+                nest.groups
+                    .iter()
+                    .map(|g| g.period().unwrap_or(1))
+                    .collect(),
+            ),
+            clipped: c.plan_table("clipped", terms.len() as u64, within_seq(1, 0)),
+            seg_start: c.ints("segment_start", 64, within(0, i64::MAX >> 1)),
+            seg_end: c.ints("segment_end", 64, within_seq(0, 0)),
+            offset: c.ints("offset", 64, within(0, i64::from(nest.heads))),
+            first: c.ints("first", 64, within(0, i64::MAX >> 1)),
+            masks: c.ints("masks", 64, None),
+            row_classes: classes(c, "row"),
+            key_classes: classes(c, "key"),
+            ends: c.ints("region_ends", 128, within_seq(0, 0)),
+            rout: c.ints("row_position", row_cap, within_seq(0, -1)),
+            ridx: c.ints("row_in_chunk", row_cap, within(0, chunk as i64 - 1)),
+            rsrc: c.ints("row_source", row_cap, within_seq(-1, -1)),
+            rpos: c.ints("row_compare", row_cap, within(0, BEHIND)),
+            rclass: c.ints("row_class", row_cap, within(0, 63)),
+            rzeros: c.ints("row_zeros", row_cap, within(0, i64::MAX >> 1)),
+            bare: c.ints("bare_rows", row_cap, within_seq(0, -1)),
+            covered: c.ints("covered", chunk, within(0, 1)),
+            iota: c.ints("iota", chunk, within(0, chunk as i64 - 1)),
+            count: c.ints("count", 1, within(0, chunk as i64)),
+            count2: c.ints("count2", 1, within(0, chunk.max(panel) as i64)),
+            low: c.ints("low", 1, None),
+            high: c.ints("high", 1, None),
+            any: c.ints("any", 1, None),
+            class_count: c.ints("class_count", 64, within(0, i64::MAX >> 1)),
+            lane_count: c.ints("lane_count", mq, within(0, i64::MAX >> 1)),
+            tags,
+            kpos,
+            kflag,
+            qflag: c.ints("query_careful", rows / mq, within(0, 1)),
+            k,
+            v,
+            q: float(c, "q_tiles", rows * d),
+            state: state(c, "tile", rows),
+            other: (through && nest.combine != Combine::Stream).then(|| state(c, "other", mq)),
+            chunk_state: through.then(|| state(c, "chunk", chunk)),
+            mixing: mix.then(|| Mixing {
+                fallback: float(c, "chunk_fallback", chunk * d),
+                seen: float(c, "chunk_seen", chunk),
+                tile_fallback: float(c, "tile_fallback", mq * d),
+                tile_seen: float(c, "tile_seen", mq),
+                one: c.ints("row_one", row_cap, within(0, 1)),
+                tile_one: float(c, "tile_one", mq),
+            }),
+            t: float(c, "weights", mq),
+            z: float(c, "zeros", mq),
+            lse: float(c, "lse", mq),
+            fns,
+        }
+    }
+
+    /// The state of the tile whose first lane is `lane`; `at_o` is `lane * D`.
+    pub(crate) fn tile_state(&self, lane: Val, at_o: Val) -> TileState {
+        TileState {
+            m: Place {
+                buf: self.state.m,
+                at: lane,
+            },
+            l: Place {
+                buf: self.state.l,
+                at: lane,
+            },
+            o: Place {
+                buf: self.state.o,
+                at: at_o,
+            },
+        }
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a fused graph says, as a nest of loops: groups of branches, and how their results come together.
+//!
+//! In: the normal forms that rewriting reaches (`from_graph`). Out: a [`Nest`], the only thing that lowering reads beside the
+//! schedule. Nothing here knows which branches stood in the source: the graph's groups decide.
+
+use attnc_tensor::DType;
+
+/// A segment length that exceeds every sequence: `segment = whole`.
+pub const WHOLE: i64 = 1 << 50;
+
+/// One branch of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// Segment length, or [`WHOLE`].
+    pub segment: i64,
+    /// Dilation rate.
+    pub dilation: i64,
+    /// How many times a key counts that this branch shows.
+    pub weight: i64,
+}
+
+/// A set of branches whose distinct keys are scored once (`once` in the graph).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The branches, at most 64.
+    pub terms: Vec<Term>,
+}
+
+/// How the states of the groups come together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Combine {
+    /// Every group goes on with the same online softmax (`fold`).
+    Stream,
+    /// Every group makes its own state; states are joined (`join`).
+    Join,
+    /// Every group makes its own (out, lse); they are mixed by their lse (`merge`).
+    Merge,
+    /// The same under zero_lse = uncovered, with 1/branches as the fallback weight (`mix`).
+    Mix {
+        /// Number of branches as written.
+        branches: u32,
+    },
+}
+
+/// The loops of one operator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Nest {
+    /// Operator name.
+    pub name: String,
+    /// Query heads.
+    pub heads: u32,
+    /// Key/value heads.
+    pub kv_heads: u32,
+    /// Head dimension.
+    pub head_dim: u32,
+    /// Storage dtype.
+    pub dtype: DType,
+    /// Keys behind a query are hidden.
+    pub causal: bool,
+    /// `offsets = blocked` instead of `modulo`.
+    pub blocked: bool,
+    /// `ragged = zero_keys`.
+    pub zero_keys: bool,
+    /// Rows come back displaced; every group is a single branch then.
+    pub displaced: bool,
+    /// exp2 with log2 e folded into the scale, instead of exp.
+    pub base2: bool,
+    /// Factor of q.k.
+    pub scale: f64,
+    /// Packed panels are kept for the tasks that need them again.
+    pub panels: bool,
+    /// See [`Combine`].
+    pub combine: Combine,
+    /// The groups, in order.
+    pub groups: Vec<Group>,
+}
+
+/// Tile sizes and loop sizes: the decisions of the schedule, as data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Target name.
+    pub target: String,
+    /// Queries in a tile.
+    pub mq: u32,
+    /// Keys in a step.
+    pub nk: u32,
+    /// Keys in a packed panel, a multiple of `nk`.
+    pub panel: u32,
+    /// Rows of a task.
+    pub chunk: u32,
+    /// Rows whose states are live together, a multiple of `mq`.
+    pub rows: u32,
+    /// Panels a worker keeps.
+    pub slots: u32,
+}
+
+impl Schedule {
+    /// The default for the portable 128-bit kernels: tiles that keep scores, weights and a block of keys in the first-level cache,
+    /// states and queries of `rows` rows in the second, and per worker at most 1.25 MB beside the panels at D = 64.
+    pub fn portable(target: &str, head_dim: u32, groups: usize) -> Schedule {
+        let (mq, nk) = (32, 80);
+        let fit = |elements: u32, step: u32, most: u32| {
+            (elements / head_dim / step * step).clamp(step, most)
+        };
+        Schedule {
+            target: target.to_string(),
+            mq,
+            nk,
+            panel: fit(2080 * 64, nk, 2080),
+            chunk: fit(2048 * 64, 256, 2048),
+            rows: fit(512 * 64, 128, 512),
+            slots: u32::try_from(groups).unwrap_or(u32::MAX).clamp(1, 8),
+        }
+    }
+}
+
+/// Greatest common divisor.
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+impl Group {
+    /// The period of the masks: the least common multiple of the dilations; `None` beyond 64 unless there is one branch only.
+    pub fn period(&self) -> Option<i64> {
+        let lcm = self.terms.iter().try_fold(1i64, |l, t| {
+            (t.dilation / gcd(l, t.dilation)).checked_mul(l)
+        })?;
+        (self.terms.len() == 1 || (lcm <= 64 && self.terms.len() <= 64)).then_some(lcm)
+    }
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The operator as text: an `.attn` file with every default written out and every loop unrolled, so that what is printed can be run.
+
+use std::fmt::Write;
+
+use crate::{Gradient, Offsets, Operator, Precision, Ragged, Rows, ZeroLse};
+
+impl Operator {
+    /// An `.attn` text (edition 1, formatted) that means exactly this operator.
+    pub fn to_attn(&self) -> String {
+        let p = &self.profile;
+        let precision = match self.precision {
+            Precision::Standard => "standard",
+            Precision::Fast => "fast",
+            Precision::Tf32 => "tf32",
+        };
+        let offsets = match p.offsets {
+            Offsets::Modulo => "modulo",
+            Offsets::Blocked => "blocked",
+        };
+        let ragged = match p.ragged {
+            Ragged::Masked => "masked",
+            Ragged::ZeroKeys => "zero_keys",
+        };
+        let rows = match p.rows {
+            Rows::Aligned => "aligned",
+            Rows::Displaced => "displaced",
+        };
+        let gradient = match p.gradient {
+            Gradient::Exact => "exact",
+            Gradient::Detached => "detached",
+        };
+        let zero_lse = match p.zero_lse {
+            ZeroLse::Covered => "covered",
+            ZeroLse::Uncovered => "uncovered",
+        };
+        let fields: [(&str, String); 12] = [
+            ("heads", self.heads.to_string()),
+            ("kv_heads", self.kv_heads.to_string()),
+            ("head_dim", self.head_dim.to_string()),
+            ("dtype", self.dtype.to_string()),
+            ("precision", precision.to_owned()),
+            ("causal", self.causal.to_string()),
+            // The shortest decimal that reads back as the same number.
+            ("scale", format!("{:?}", self.scale)),
+            ("offsets", offsets.to_owned()),
+            ("ragged", ragged.to_owned()),
+            ("rows", rows.to_owned()),
+            ("gradient", gradient.to_owned()),
+            ("zero_lse", zero_lse.to_owned()),
+        ];
+        let mut out = format!("edition 1\n\nattention {} {{\n", self.name);
+        // Writing to a string cannot fail.
+        for (name, value) in fields {
+            let _ = writeln!(out, "    {name:<9} = {value}");
+        }
+        for branch in &self.branches {
+            let _ = writeln!(
+                out,
+                "    branch {{ segment = {}, dilation = {} }}",
+                branch.segment, branch.dilation
+            );
+        }
+        out.push_str("}\n");
+        out
+    }
+}

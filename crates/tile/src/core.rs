@@ -1,0 +1,594 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The core form of the tile IR: what every backend lowers and the tile interpreter runs.
+//!
+//! A [`Core`] program is what [`crate::expand`] makes of a [`crate::Program`]: the plan operations (decode, cells, classes, runs,
+//! panels, weights, reaches) have become scalar code, and what is left is
+//!
+//! * **scalars**: 64-bit integers in SSA form ([`Val`]), structured loops and conditionals, no other control flow;
+//! * **buffers**: typed arrays of fixed length in the worker's memory ([`Buf`]), tables of constants, and tables of the launch plan;
+//! * **moves**: [`Inst::Gather`] and [`Inst::Scatter`] between rows of tensors and tiles, with the conversion of dtypes;
+//! * **tile functions** ([`TileFn`]): straight-line code on tiles (`dot`, `map`, `reduce`, `mask`). `step` is one of them, and the only
+//!   statement of the online softmax. A target may *claim* a tile function: replace it whole by its own code.
+//!
+//! Meaning, in one page. A kernel runs once per task `t` in `0..tasks`. Tasks are independent: each writes rows of `out` and `lse`
+//! that no other task writes. Buffers are private to a worker; their contents are undefined at the start of a `run` call, and those
+//! marked [`Buf::persist`] keep theirs from one task of that call to the next (the panel cache), after [`Core::enter`] has run once.
+//! Every access must lie inside its buffer: [`crate::verify`] proves it from the ranges of the scalars before anything runs.
+//! Tiles are row-major; the last axis of a state or score tile is the query axis ("lanes are queries"). Only the live part of an axis
+//! has a meaning; a backend may compute rounded up to [`QUERY_STEP`] lanes and [`KEY_STEP`] keys, which buffers leave room for.
+
+use attnc_tensor::DType;
+
+/// Lanes are processed in steps of this many; the query extent of every tile is a multiple of it.
+pub const QUERY_STEP: u32 = 8;
+/// Keys are processed in steps of this many; the key extent of every tile is a multiple of it, and panels are zero-filled up to it.
+pub const KEY_STEP: u32 = 5;
+
+/// A scalar SSA value (i64). Each is defined once, by the instruction that names it, and visible in that block after it and in
+/// the blocks nested there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Val(pub u32);
+
+/// Index into [`Core::bufs`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufId(pub u32);
+
+/// Index into [`Core::tables`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableId(pub u32);
+
+/// Index into [`Core::plan_tables`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PlanId(pub u32);
+
+/// Index into [`Core::fns`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FnId(pub u32);
+
+/// Element type of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Elem {
+    /// Signed 64-bit integer: positions, masks (as bit patterns), counts.
+    I64,
+    /// 32-bit float: everything that is computed with.
+    F32,
+}
+
+impl Elem {
+    /// Size in bytes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Elem::I64 => 8,
+            Elem::F32 => 4,
+        }
+    }
+}
+
+/// Where a buffer lives. CPU backends put all of them into the worker's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Space {
+    /// Private to a worker (CPU) or a block (GPU, in its slice of a scratch allocation).
+    Work,
+    /// Shared memory of a GPU block.
+    Shared,
+    /// Registers or tiles owned by the backend.
+    Frag,
+}
+
+/// How a float tile is laid out. The interpreter and the portable kernels compute in `Row` and `St`; the others are what claims use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// Row-major, one row a key.
+    Row,
+    /// Row-major with lanes = queries.
+    St,
+    /// Row-major in memory, rows swizzled in 128-byte units (GPU shared memory).
+    Swz128,
+}
+
+/// A buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buf {
+    /// Name for people and text forms.
+    pub name: String,
+    /// Element type.
+    pub elem: Elem,
+    /// Number of elements.
+    pub len: u64,
+    /// Memory space.
+    pub space: Space,
+    /// Layout (float tiles).
+    pub layout: Layout,
+    /// Contents survive from task to task within one `run` call.
+    pub persist: bool,
+    /// For `I64` buffers: what every stored element is proven to lie in, and every loaded one may be assumed to. `None`: anything.
+    pub range: Option<Range>,
+}
+
+/// An inclusive range whose ends may be symbolic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Range {
+    /// Lower end.
+    pub lo: i64,
+    /// Upper end.
+    pub hi: Bound,
+}
+
+/// An upper bound: a constant, or a run-time length plus a constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bound {
+    /// A constant.
+    Const(i64),
+    /// N + c.
+    SeqLen(i64),
+    /// B + c.
+    Batch(i64),
+}
+
+/// A table of integer constants, part of the code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Name.
+    pub name: String,
+    /// Values.
+    pub data: Vec<i64>,
+}
+
+/// A table of the launch plan: written by [`Core::plan`], read by tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanTable {
+    /// Name.
+    pub name: String,
+    /// Number of elements.
+    pub len: u64,
+    /// Proven range of its elements.
+    pub range: Option<Range>,
+}
+
+/// What the kernel reads from its arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arg {
+    /// B >= 1 (launches with B = 0 have no tasks).
+    Batch,
+    /// N >= 1, at most 2^47.
+    SeqLen,
+    /// The task number (not in `plan` or `enter`).
+    Task,
+}
+
+/// Integer operations. Division and remainder are by positive divisors of non-negative dividends; the verifier proves both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bin {
+    /// a + b, wrapping never happens (proven or by the limits on sizes).
+    Add,
+    /// a - b.
+    Sub,
+    /// a * b, saturating at `i64::MAX` is not needed within the limits.
+    Mul,
+    /// a / b, b >= 1, a >= 0.
+    Div,
+    /// a mod b, b >= 1, a >= 0.
+    Rem,
+    /// min(a, b).
+    Min,
+    /// max(a, b).
+    Max,
+    /// a & b.
+    And,
+    /// a | b.
+    Or,
+    /// a << b, 0 <= b <= 63.
+    Shl,
+    /// a >> b, logical, 0 <= b <= 63.
+    Shr,
+    /// a == b, as 0 or 1.
+    Eq,
+    /// a < b (signed), as 0 or 1.
+    Lt,
+    /// a <= b (signed), as 0 or 1.
+    Le,
+}
+
+/// A tensor of the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Port {
+    /// Queries `[B,N,H,D]`.
+    Q,
+    /// Keys `[B,N,H_kv,D]`.
+    K,
+    /// Values `[B,N,H_kv,D]`.
+    V,
+    /// Output `[B,N,H,D]`.
+    Out,
+    /// Log-sum-exp `[B,H,N]`, f32, natural log.
+    Lse,
+}
+
+/// The rows that a gather reads or a scatter writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Row `n` = elements `[batch, n, head, ..]` of a tensor, in its dtype; `Lse`: the one element `[batch, head, n]`.
+    Tensor {
+        /// Which.
+        port: Port,
+        /// Batch entry.
+        batch: Val,
+        /// Head (a key/value head for `K` and `V`).
+        head: Val,
+    },
+    /// Row `n` = `width` floats at `n * width` of a work buffer.
+    Work {
+        /// The buffer.
+        buf: BufId,
+        /// Row width: D, or 1 for row vectors.
+        width: u32,
+    },
+}
+
+/// A place in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The buffer.
+    pub buf: BufId,
+    /// Element offset.
+    pub at: Val,
+}
+
+/// Which way a gathered tile lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Lie {
+    /// `[width, stride]`, element (d, i) at `d * stride + i`: row i of the view becomes column i (lanes = queries). `stride` is mq.
+    Cols {
+        /// Lanes from one d to the next.
+        stride: u32,
+    },
+    /// `[count, width]`: row i of the view becomes row i.
+    Rows,
+}
+
+/// One instruction.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inst {
+    /// v = constant.
+    Const(Val, i64),
+    /// v = argument.
+    Arg(Val, Arg),
+    /// v = a op b.
+    Bin(Val, Bin, Val, Val),
+    /// v = if c != 0 { a } else { b } (both are evaluated).
+    Select(Val, Val, Val, Val),
+    /// v = table[i].
+    Table(Val, TableId, Val),
+    /// v = plan table[i].
+    Plan(Val, PlanId, Val),
+    /// plan table[i] = v (in `plan` only).
+    PlanStore(PlanId, Val, Val),
+    /// v = buf[i] (I64 buffers).
+    Load(Val, BufId, Val),
+    /// buf[i] = v (I64 buffers).
+    Store(BufId, Val, Val),
+    /// for iv in (lo..hi).step_by(step).
+    For {
+        /// Loop variable.
+        iv: Val,
+        /// First value.
+        lo: Val,
+        /// End, excluded.
+        hi: Val,
+        /// Step, at least 1: a constant or a proven-positive value.
+        step: Val,
+        /// Body.
+        body: Vec<Inst>,
+    },
+    /// Repeat while `cur < hi`: `cur` starts at `lo`; the body ends by naming its next value, which must be larger.
+    Walk {
+        /// Current value, in lo..hi.
+        cur: Val,
+        /// First value.
+        lo: Val,
+        /// End, excluded.
+        hi: Val,
+        /// Body.
+        body: Vec<Inst>,
+        /// The next value: defined in the body, proven larger than `cur` or made so by `max(cur + 1, ..)`.
+        next: Val,
+    },
+    /// if cond != 0.
+    If {
+        /// Condition.
+        cond: Val,
+        /// Taken when it is not 0.
+        then: Vec<Inst>,
+        /// Taken when it is 0.
+        els: Vec<Inst>,
+    },
+    /// dst[i] = f(src[i]) for i in 0..count: counts (I64, >= 0) to floats.
+    Floats {
+        /// Destination (F32).
+        dst: Place,
+        /// Source (I64).
+        src: Place,
+        /// How many.
+        count: Val,
+        /// Which function.
+        f: CountFn,
+    },
+    /// Rows `idx[0..live]` of `src`, converted to f32, into `dst` as `lie` says. An index of -1 gives a row of zeros (only with
+    /// [`Lie::Cols`]). With `Lie::Rows`, rows from `live` up to the next multiple of [`KEY_STEP`] are filled with zeros; with
+    /// `Lie::Cols`, lanes from `live` up to the next multiple of [`QUERY_STEP`] (or to `stride`) are.
+    /// `flag`: an I64 element that is set to 1 (never reset) when a gathered element is NaN or its magnitude is at least
+    /// [`Core::careful_above`].
+    Gather {
+        /// Destination tile.
+        dst: Place,
+        /// Orientation.
+        lie: Lie,
+        /// Source rows.
+        src: View,
+        /// Row numbers (I64): positions for tensors, row numbers of the work view otherwise.
+        idx: Place,
+        /// How many rows.
+        live: Val,
+        /// See above.
+        flag: Option<Place>,
+    },
+    /// Rows `idx[0..live]` of `dst` = columns or rows of `src`, rounded once to the tensor's dtype.
+    Scatter {
+        /// Destination rows (`Out`, `Lse` or work).
+        dst: View,
+        /// Row numbers (I64).
+        idx: Place,
+        /// How many rows.
+        live: Val,
+        /// Source tile.
+        src: Place,
+        /// Orientation of the source.
+        lie: Lie,
+    },
+    /// Rows `idx[0..live]` of `dst` = `value` in every element.
+    Fill {
+        /// Destination rows.
+        dst: View,
+        /// Row numbers (I64).
+        idx: Place,
+        /// How many rows.
+        live: Val,
+        /// The value.
+        value: f32,
+    },
+    /// Call of a tile function.
+    Call {
+        /// Which.
+        f: FnId,
+        /// One place per tile parameter, in order.
+        tiles: Vec<Place>,
+        /// One value per scalar parameter, in order.
+        scalars: Vec<Val>,
+    },
+}
+
+/// Functions from counts to floats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CountFn {
+    /// The count itself.
+    Float,
+    /// log2(count); -inf for 0.
+    Log2,
+    /// ln(count); -inf for 0.
+    Ln,
+}
+
+/// A whole program in core form.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Core {
+    /// Operator name.
+    pub name: String,
+    /// Target name, as in `--target`.
+    pub target: String,
+    /// Query heads H.
+    pub heads: u32,
+    /// Key/value heads.
+    pub kv_heads: u32,
+    /// Head dimension D.
+    pub head_dim: u32,
+    /// Storage dtype of q, k, v, out.
+    pub dtype: DType,
+    /// Magnitude from which a gathered element makes its tile or panel careful (see [`Inst::Gather`]).
+    pub careful_above: f32,
+    /// Buffers.
+    pub bufs: Vec<Buf>,
+    /// Constant tables.
+    pub tables: Vec<Table>,
+    /// Plan tables.
+    pub plan_tables: Vec<PlanTable>,
+    /// Tile functions.
+    pub fns: Vec<TileFn>,
+    /// Number of scalar values (all `Val` are below it).
+    pub vals: u32,
+    /// Launch plan: fills the plan tables (B, N >= 1 here).
+    pub plan: Vec<Inst>,
+    /// The number of tasks, defined in `plan`.
+    pub tasks: Val,
+    /// Runs once at the start of every `run` call: resets persistent buffers.
+    pub enter: Vec<Inst>,
+    /// Runs once a task.
+    pub body: Vec<Inst>,
+}
+
+/// What an axis of a tile counts. Contracted axes must carry equal tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Axis {
+    /// A single row: row vectors over queries.
+    One,
+    /// Queries; extent mq, live part `live_q`.
+    Query,
+    /// Keys; extent nk, live part `live_k`.
+    Key {
+        /// Order of the keys along the axis: 0 = as gathered; packs that permute use their own tag.
+        order: u32,
+    },
+    /// Elements of a head; extent D, always all live.
+    Dim,
+}
+
+/// Type of a tile parameter or temporary: f32 (or i64 positions), row-major `[rows, cols]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileTy {
+    /// Element type.
+    pub elem: Elem,
+    /// First axis.
+    pub rows: Axis,
+    /// Second axis (contiguous).
+    pub cols: Axis,
+}
+
+/// Number of a tile inside a function: parameters first, then temporaries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tile(pub u32);
+
+/// Number of a scalar parameter inside a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scalar(pub u32);
+
+/// A tile function: straight-line code over tiles in memory.
+///
+/// Scalar parameter 0 is `live_q` (1..=mq), and 1 is `live_k` (1..=nk) in functions with a key axis.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TileFn {
+    /// Name: `step`, `init`, `finish`, ...
+    pub name: String,
+    /// Extents of the axes.
+    pub mq: u32,
+    /// Extent of the key axis (0 when there is none).
+    pub nk: u32,
+    /// D.
+    pub head_dim: u32,
+    /// Names and types of the tile parameters.
+    pub tiles: Vec<(String, TileTy)>,
+    /// Names of the scalar parameters.
+    pub scalars: Vec<String>,
+    /// Names and types of the temporaries (contents undefined at entry).
+    pub temps: Vec<(String, TileTy)>,
+    /// Operations, in order.
+    pub body: Vec<TileOp>,
+}
+
+/// A condition on an operation: the scalar parameter is not 0 (`true`) or is 0 (`false`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Guard {
+    /// Which parameter.
+    pub scalar: Scalar,
+    /// Which outcome runs the operation.
+    pub when: bool,
+}
+
+/// A tile operation with an optional guard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TileOp {
+    /// Runs only then.
+    pub guard: Option<Guard>,
+    /// The operation.
+    pub kind: OpKind,
+}
+
+/// Tile operations.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OpKind {
+    /// dst[k, q] = sum over d of a[k, d] * b[d, q]  (`a`: rows Key, cols Dim; `b`: rows Dim, cols Query).
+    DotKeys {
+        /// Scores [Key, Query].
+        dst: Tile,
+        /// Keys [Key, Dim].
+        a: Tile,
+        /// Queries [Dim, Query].
+        b: Tile,
+    },
+    /// dst[d, q] = sum over live k of a[k, d] * b[k, q]  (`a`: rows Key, cols Dim; `b`: rows Key, cols Query; equal order tags).
+    /// With `only`, products whose `only[k, q]` is 0 are left out, so that a hidden NaN or infinity never takes part.
+    DotValues {
+        /// [Dim, Query].
+        dst: Tile,
+        /// Values [Key, Dim].
+        a: Tile,
+        /// Weights [Key, Query].
+        b: Tile,
+        /// Visibility [Key, Query], 1 or 0.
+        only: Option<Tile>,
+    },
+    /// dst = expr, element by element. Row vectors ([One, Query]) broadcast over the rows of a wider destination.
+    Map {
+        /// Destination; may occur in `expr`.
+        dst: Tile,
+        /// What is computed.
+        expr: Expr,
+    },
+    /// dst[q] = op over the live rows of src.
+    Reduce {
+        /// Row vector.
+        dst: Tile,
+        /// Which reduction.
+        op: Red,
+        /// [Key, Query].
+        src: Tile,
+    },
+    /// dst[k, q] = 1 where k < live_k, weight[q] > -inf, and (with `causal`) kpos[k] <= qpos[q]; else 0.
+    Visible {
+        /// [Key, Query].
+        dst: Tile,
+        /// Row vector T.
+        weight: Tile,
+        /// (kpos: [Key, One]-shaped I64 as rows Key cols One, qpos: [One, Query] I64).
+        causal: Option<(Tile, Tile)>,
+    },
+    /// dst[k, q] = -inf where k >= live_k (up to the next multiple of KEY_STEP) or, with `causal`, kpos[k] > qpos[q], or, with `only`, only[k, q] = 0.
+    Mask {
+        /// [Key, Query], in place.
+        dst: Tile,
+        /// Positions, as in `Visible`.
+        causal: Option<(Tile, Tile)>,
+        /// Visibility.
+        only: Option<Tile>,
+    },
+}
+
+/// Reductions over the key axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Red {
+    /// Maximum; NaN elements may be passed over.
+    Max,
+    /// Sum.
+    Sum,
+}
+
+/// An elementwise expression (f32).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Expr {
+    /// A tile's element; row vectors broadcast.
+    Tile(Tile),
+    /// A constant.
+    Const(f32),
+    /// a + b.
+    Add(Box<Expr>, Box<Expr>),
+    /// a - b.
+    Sub(Box<Expr>, Box<Expr>),
+    /// a * b.
+    Mul(Box<Expr>, Box<Expr>),
+    /// a / b.
+    Div(Box<Expr>, Box<Expr>),
+    /// a * b + c, fused where the body has FMA.
+    Fma(Box<Expr>, Box<Expr>, Box<Expr>),
+    /// max(a, b): b when a is NaN.
+    Max(Box<Expr>, Box<Expr>),
+    /// 2^x for x <= 1: exactly 0 below -126, NaN for NaN, relative error below 2e-7.
+    Exp2(Box<Expr>),
+    /// e^x = 2^(x * log2 e).
+    Exp(Box<Expr>),
+    /// log2 x for positive normal x; -inf for 0, NaN for NaN and negative x; absolute error below 2e-7.
+    Log2(Box<Expr>),
+    /// ln x, likewise.
+    Ln(Box<Expr>),
+    /// if a == b { c } else { d }.
+    IfEq(Box<Expr>, Box<Expr>, Box<Expr>, Box<Expr>),
+    /// if a < b { c } else { d }.
+    IfLt(Box<Expr>, Box<Expr>, Box<Expr>, Box<Expr>),
+}

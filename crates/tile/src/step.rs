@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The tile functions of attention. `step` is the only statement of the online softmax in the compiler.
+//!
+//! In: the extents of the tiles and the [`Softmax`] constants. Out: [`TileFn`]s, which the interpreter runs, Cranelift lowers
+//! operation by operation, and a target may claim whole.
+//!
+//! A state is (m, l, o): the reference exponent, the sum of `exp(s - m)`, and the sum of `exp(s - m) v` (Milakov and Gimelshein,
+//! "Online normalizer calculation for softmax"; Rabe and Staats, "Self-attention does not need O(n^2) memory"). States that differ
+//! only in m are equal; m is always finite unless the row is NaN, so an empty state has m = -MAX.
+
+use crate::core::{Axis, Elem, Expr, Guard, OpKind, Red, Scalar, Tile, TileFn, TileOp, TileTy};
+
+/// Which exponential the scores go through, with the scale that belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Softmax {
+    /// `exp2` (the scale has log2 e folded in) or `exp`.
+    pub base2: bool,
+    /// Factor of q.k.
+    pub scale: f32,
+}
+
+/// Extents of the tiles of one kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extents {
+    /// Queries in a tile, a multiple of [`crate::core::QUERY_STEP`].
+    pub mq: u32,
+    /// Keys in a step, a multiple of [`crate::core::KEY_STEP`].
+    pub nk: u32,
+    /// Head dimension.
+    pub head_dim: u32,
+}
+
+/// The lowest finite f32: the reference exponent of an empty state.
+pub const EMPTY: f32 = f32::MIN;
+
+const ROW: TileTy = TileTy {
+    elem: Elem::F32,
+    rows: Axis::One,
+    cols: Axis::Query,
+};
+const HEAD: TileTy = TileTy {
+    elem: Elem::F32,
+    rows: Axis::Dim,
+    cols: Axis::Query,
+};
+const KEYS: TileTy = TileTy {
+    elem: Elem::F32,
+    rows: Axis::Key { order: 0 },
+    cols: Axis::Dim,
+};
+const SCORES: TileTy = TileTy {
+    elem: Elem::F32,
+    rows: Axis::Key { order: 0 },
+    cols: Axis::Query,
+};
+const QPOS: TileTy = TileTy {
+    elem: Elem::I64,
+    rows: Axis::One,
+    cols: Axis::Query,
+};
+const KPOS: TileTy = TileTy {
+    elem: Elem::I64,
+    rows: Axis::Key { order: 0 },
+    cols: Axis::One,
+};
+
+/// Collects a tile function. Tiles are numbered parameters first, so all parameters come before the first temporary.
+struct Build {
+    f: TileFn,
+    guard: Option<Guard>,
+}
+
+impl Build {
+    fn new(name: &str, e: Extents, keys: bool) -> Build {
+        let mut scalars = vec!["live_q".to_string()];
+        if keys {
+            scalars.push("live_k".to_string());
+        }
+        let nk = if keys { e.nk } else { 0 };
+        let f = TileFn {
+            name: name.to_string(),
+            mq: e.mq,
+            nk,
+            head_dim: e.head_dim,
+            tiles: Vec::new(),
+            scalars,
+            temps: Vec::new(),
+            body: Vec::new(),
+        };
+        Build { f, guard: None }
+    }
+    fn tile(&mut self, name: &str, ty: TileTy) -> Tile {
+        self.f.tiles.push((name.to_string(), ty));
+        Tile(self.f.tiles.len() as u32 - 1)
+    }
+    fn state(&mut self, prefix: &str) -> (Tile, Tile, Tile) {
+        let name = |s: &str| format!("{prefix}{s}");
+        (
+            self.tile(&name("m"), ROW),
+            self.tile(&name("l"), ROW),
+            self.tile(&name("o"), HEAD),
+        )
+    }
+    fn temp(&mut self, name: &str, ty: TileTy) -> Tile {
+        self.f.temps.push((name.to_string(), ty));
+        Tile((self.f.tiles.len() + self.f.temps.len()) as u32 - 1)
+    }
+    fn scalar(&mut self, name: &str) -> Scalar {
+        self.f.scalars.push(name.to_string());
+        Scalar(self.f.scalars.len() as u32 - 1)
+    }
+    fn op(&mut self, kind: OpKind) {
+        self.f.body.push(TileOp {
+            guard: self.guard,
+            kind,
+        });
+    }
+    fn when(&mut self, scalar: Scalar, when: bool, kind: OpKind) {
+        self.f.body.push(TileOp {
+            guard: Some(Guard { scalar, when }),
+            kind,
+        });
+    }
+    fn map(&mut self, dst: Tile, expr: Expr) {
+        self.op(OpKind::Map { dst, expr });
+    }
+}
+
+fn t(x: Tile) -> Expr {
+    Expr::Tile(x)
+}
+fn c(x: f32) -> Expr {
+    Expr::Const(x)
+}
+fn sub(a: Expr, b: Expr) -> Expr {
+    Expr::Sub(Box::new(a), Box::new(b))
+}
+fn add(a: Expr, b: Expr) -> Expr {
+    Expr::Add(Box::new(a), Box::new(b))
+}
+fn mul(a: Expr, b: Expr) -> Expr {
+    Expr::Mul(Box::new(a), Box::new(b))
+}
+fn div(a: Expr, b: Expr) -> Expr {
+    Expr::Div(Box::new(a), Box::new(b))
+}
+fn fma(a: Expr, b: Expr, c: Expr) -> Expr {
+    Expr::Fma(Box::new(a), Box::new(b), Box::new(c))
+}
+/// max(a, b), or b when a is NaN.
+fn max(a: Expr, b: Expr) -> Expr {
+    Expr::Max(Box::new(a), Box::new(b))
+}
+fn if_eq(a: Expr, b: Expr, then: Expr, els: Expr) -> Expr {
+    Expr::IfEq(Box::new(a), Box::new(b), Box::new(then), Box::new(els))
+}
+
+impl Softmax {
+    fn exp(self, x: Expr) -> Expr {
+        if self.base2 {
+            Expr::Exp2(Box::new(x))
+        } else {
+            Expr::Exp(Box::new(x))
+        }
+    }
+    fn log(self, x: Expr) -> Expr {
+        if self.base2 {
+            Expr::Log2(Box::new(x))
+        } else {
+            Expr::Ln(Box::new(x))
+        }
+    }
+    /// What turns an exponent of this base into a natural one.
+    fn to_natural(self) -> f32 {
+        if self.base2 {
+            std::f32::consts::LN_2
+        } else {
+            1.0
+        }
+    }
+}
+
+/// `step(m, l, o, q, k, v, t, kpos, qpos; live_q, live_k, mixed, careful)`: go on with the online softmax over one block of keys.
+///
+/// t is the row vector log(count) of the run (-inf: this query sees none of its keys). `mixed`: the block holds keys behind some
+/// query of the tile (causal). `careful`: a gathered element was not finite, or so large that a product may overflow; then what a
+/// query does not see is left out by selection instead of by weight 0.
+pub fn step(e: Extents, softmax: Softmax, causal: bool) -> TileFn {
+    let mut b = Build::new("step", e, true);
+    let (m, l, o) = b.state("");
+    let q = b.tile("q", HEAD);
+    let k = b.tile("k", KEYS);
+    let v = b.tile("v", KEYS);
+    let weight = b.tile("t", ROW);
+    let kpos = b.tile("kpos", KPOS);
+    let qpos = b.tile("qpos", QPOS);
+    let mixed = b.scalar("mixed");
+    let careful = b.scalar("careful");
+    let s = b.temp("s", SCORES);
+    let vis = b.temp("vis", SCORES);
+    let (r, m2, a, d) = (
+        b.temp("r", ROW),
+        b.temp("m2", ROW),
+        b.temp("a", ROW),
+        b.temp("d", ROW),
+    );
+    let pv = b.temp("pv", HEAD);
+    let positions = causal.then_some((kpos, qpos));
+
+    b.op(OpKind::DotKeys { dst: s, a: k, b: q });
+    b.when(
+        careful,
+        true,
+        OpKind::Visible {
+            dst: vis,
+            weight,
+            causal: positions,
+        },
+    );
+    b.when(
+        careful,
+        true,
+        OpKind::Mask {
+            dst: s,
+            causal: None,
+            only: Some(vis),
+        },
+    );
+    b.when(
+        mixed,
+        true,
+        OpKind::Mask {
+            dst: s,
+            causal: positions,
+            only: None,
+        },
+    );
+    b.when(
+        mixed,
+        false,
+        OpKind::Mask {
+            dst: s,
+            causal: None,
+            only: None,
+        },
+    );
+    b.op(OpKind::Reduce {
+        dst: r,
+        op: Red::Max,
+        src: s,
+    });
+    b.map(m2, max(fma(t(r), c(softmax.scale), t(weight)), t(m)));
+    b.map(a, softmax.exp(sub(t(m), t(m2))));
+    b.map(d, sub(t(weight), t(m2)));
+    b.map(s, softmax.exp(fma(t(s), c(softmax.scale), t(d))));
+    b.op(OpKind::Reduce {
+        dst: r,
+        op: Red::Sum,
+        src: s,
+    });
+    b.map(l, fma(t(l), t(a), t(r)));
+    b.when(
+        careful,
+        false,
+        OpKind::DotValues {
+            dst: pv,
+            a: v,
+            b: s,
+            only: None,
+        },
+    );
+    b.when(
+        careful,
+        true,
+        OpKind::DotValues {
+            dst: pv,
+            a: v,
+            b: s,
+            only: Some(vis),
+        },
+    );
+    b.map(o, fma(t(o), t(a), t(pv)));
+    b.map(m, t(m2));
+    b.f
+}
+
+/// `init(m, l, o; live_q)`: the empty state.
+pub fn init(e: Extents) -> TileFn {
+    let mut b = Build::new("init", e, false);
+    let (m, l, o) = b.state("");
+    b.map(m, c(EMPTY));
+    b.map(l, c(0.0));
+    b.map(o, c(0.0));
+    b.f
+}
+
+/// `zeros(m, l, o, z; live_q)`: take in exp(z) keys of score 0 whose values are 0 (ragged = zero_keys); z = -inf: none.
+pub fn zeros(e: Extents, softmax: Softmax) -> TileFn {
+    let mut b = Build::new("zeros", e, false);
+    let (m, l, o) = b.state("");
+    let z = b.tile("z", ROW);
+    let (m2, a) = (b.temp("m2", ROW), b.temp("a", ROW));
+    b.map(
+        m2,
+        max(if_eq(t(z), c(f32::NEG_INFINITY), c(EMPTY), c(0.0)), t(m)),
+    );
+    b.map(a, softmax.exp(sub(t(m), t(m2))));
+    b.map(l, fma(t(l), t(a), softmax.exp(sub(t(z), t(m2)))));
+    b.map(o, mul(t(o), t(a)));
+    b.map(m, t(m2));
+    b.f
+}
+
+/// `join(cm, cl, co, m, l, o; live_q)`: the first state takes in the second (the commutative monoid of states).
+pub fn join(e: Extents, softmax: Softmax) -> TileFn {
+    let mut b = Build::new("join", e, false);
+    let (cm, cl, co) = b.state("c");
+    let (m, l, o) = b.state("");
+    let (m2, a, d) = (b.temp("m2", ROW), b.temp("a", ROW), b.temp("d", ROW));
+    b.map(m2, max(t(m), t(cm)));
+    b.map(a, softmax.exp(sub(t(cm), t(m2))));
+    b.map(d, softmax.exp(sub(t(m), t(m2))));
+    b.map(cl, fma(t(cl), t(a), mul(t(l), t(d))));
+    b.map(co, fma(t(co), t(a), mul(t(o), t(d))));
+    b.map(cm, t(m2));
+    b.f
+}
+
+/// `normalize(m, l, o; live_q)`: the state of the pair (out, lse): o / l, sum 1, exponent lse. What an unfused merge works on.
+pub fn normalize(e: Extents, softmax: Softmax) -> TileFn {
+    let mut b = Build::new("normalize", e, false);
+    let (m, l, o) = b.state("");
+    b.map(o, if_eq(t(l), c(0.0), t(o), div(t(o), t(l))));
+    b.map(m, if_eq(t(l), c(0.0), t(m), add(t(m), softmax.log(t(l)))));
+    b.map(l, if_eq(t(l), c(0.0), c(0.0), c(1.0)));
+    b.f
+}
+
+/// `mix(cm, cl, co, fb, seen, m, l, o, one; live_q)`: `join` under zero_lse = uncovered. A branch that shows a row exactly one key
+/// (`one` = 1) of score exactly 0 does not cover it: its output goes to the fallback sum `fb` instead; `seen` counts the others.
+pub fn mix(e: Extents, softmax: Softmax) -> TileFn {
+    let mut b = Build::new("mix", e, false);
+    let (cm, cl, co) = b.state("c");
+    let fb = b.tile("fb", HEAD);
+    let seen = b.tile("seen", ROW);
+    let (m, l, o) = b.state("");
+    let one = b.tile("one", ROW);
+    let h = b.temp("h", ROW);
+    let (m1, m2, a, d) = (
+        b.temp("m1", ROW),
+        b.temp("m2", ROW),
+        b.temp("a", ROW),
+        b.temp("d", ROW),
+    );
+    b.map(
+        h,
+        if_eq(t(one), c(1.0), if_eq(t(m), c(0.0), c(1.0), c(0.0)), c(0.0)),
+    );
+    b.map(m1, if_eq(t(h), c(1.0), c(EMPTY), t(m)));
+    b.map(m2, max(t(m1), t(cm)));
+    b.map(a, softmax.exp(sub(t(cm), t(m2))));
+    b.map(d, softmax.exp(sub(t(m1), t(m2))));
+    b.map(
+        cl,
+        fma(t(cl), t(a), if_eq(t(h), c(1.0), c(0.0), mul(t(l), t(d)))),
+    );
+    b.map(
+        co,
+        fma(t(co), t(a), if_eq(t(h), c(1.0), c(0.0), mul(t(o), t(d)))),
+    );
+    b.map(cm, t(m2));
+    b.map(fb, add(t(fb), if_eq(t(h), c(1.0), t(o), c(0.0))));
+    b.map(seen, sub(add(t(seen), c(1.0)), t(h)));
+    b.f
+}
+
+/// `finish(m, l, o, lse; live_q)`: o / l in place, and the natural log-sum-exp. A row whose scores were all -inf has l = 0: NaN in both.
+pub fn finish(e: Extents, softmax: Softmax) -> TileFn {
+    let mut b = Build::new("finish", e, false);
+    let (m, l, o) = b.state("");
+    let lse = b.tile("lse", ROW);
+    b.map(o, div(t(o), t(l)));
+    b.map(lse, natural_lse(softmax, m, l));
+    b.f
+}
+
+/// `finish_mix(m, l, o, fb, seen, lse; live_q)`: `finish`, and the fallback of rows that only hidden branches cover: every branch
+/// weighs 1/branches, lse = -inf.
+pub fn finish_mix(e: Extents, softmax: Softmax, branches: u32) -> TileFn {
+    let mut b = Build::new("finish_mix", e, false);
+    let (m, l, o) = b.state("");
+    let fb = b.tile("fb", HEAD);
+    let seen = b.tile("seen", ROW);
+    let lse = b.tile("lse", ROW);
+    let fallback = div(t(fb), c(branches as f32));
+    b.map(o, if_eq(t(seen), c(0.0), fallback, div(t(o), t(l))));
+    b.map(
+        lse,
+        if_eq(
+            t(seen),
+            c(0.0),
+            c(f32::NEG_INFINITY),
+            natural_lse(softmax, m, l),
+        ),
+    );
+    b.f
+}
+
+/// (m + log l) in natural units; l / l turns the empty sum into NaN and leaves every other row as it is.
+fn natural_lse(softmax: Softmax, m: Tile, l: Tile) -> Expr {
+    mul(
+        mul(add(t(m), softmax.log(t(l))), c(softmax.to_natural())),
+        div(t(l), t(l)),
+    )
+}
