@@ -302,7 +302,7 @@ mod tests {
             assert_eq!(encode(v, F16, Round::Near, false), u64::from(h));
             assert_eq!(v, f64::from(h2f(h)));
             for d in [-1i32, 0, 1, 5000] {
-                let x = f32::from_bits((h2f(h).to_bits() as i32 + d * 1000) as u32);
+                let x = f32::from_bits(h2f(h).to_bits().wrapping_add_signed(d * 1000));
                 if !x.is_nan() {
                     assert_eq!(
                         encode(f64::from(x), F16, Round::Near, false) as u16,
