@@ -3,8 +3,9 @@
 //!
 //! In: a source file. Out: [`Parsed`]. One diagnostic a mistake: after one has been reported at a token, others at the same token are
 //! its consequences and stay silent; so do complaints about a token behind characters that the lexer complained about.
-//! `items` has the items and blocks, `expressions` the expressions; here stand the cursor and the recovery.
+//! `items` has the top-level items, `blocks` what stands in braces, `expressions` the expressions; here stand the cursor and the recovery.
 
+mod blocks;
 mod expressions;
 mod items;
 
