@@ -119,16 +119,6 @@ impl CostFunction<Node> for Costs<'_> {
     fn cost<C: FnMut(Id) -> u64>(&mut self, n: &Node, mut child: C) -> u64 {
         let m = self.model;
         let wide = m.nominal_n.max(1).saturating_mul(m.head_dim);
-        let square = |b: Option<Branch>| {
-            let Some(b) = b else { return wide };
-            let (w, r) = (m.clipped(b), b.dilation);
-            let rows = w.div_ceil(r);
-            m.nominal_n
-                .max(1)
-                .div_ceil(w)
-                .saturating_mul(rows)
-                .saturating_mul(rows)
-        };
         let branch = |id: &Id| {
             if let Fact::Branch(b) = self.graph[*id].data {
                 Some(b)
@@ -138,13 +128,22 @@ impl CostFunction<Node> for Costs<'_> {
         };
         let own = match n {
             Node::Num(_) | Node::Real(_) | Node::Sym(_) | Node::Br(_) | Node::Times(_) => 0,
-            // Scores of an unfused chain are written and read: four times a product each.
             Node::GatherQuery([b, _]) => branch(b)
                 .map_or(wide, |b| wide / b.dilation.max(1))
                 .saturating_add(1),
-            Node::GatherKey([b, _]) => square(branch(b))
-                .saturating_mul(4 * m.head_dim)
-                .saturating_add(wide),
+            // Scores of an unfused chain are written and read by every operation between the products.
+            Node::GatherKey([b, _]) => match branch(b) {
+                Some(branch) => {
+                    let terms = vec![attnc_graph::Term { branch, weight: 1 }];
+                    let alone = Once {
+                        terms,
+                        map: attnc_graph::RowMap::Aligned,
+                        zero_keys: false,
+                    };
+                    m.bag(&alone).saturating_mul(2).saturating_add(wide)
+                }
+                None => wide,
+            },
             Node::Qk(_) | Node::Pv(_) => wide.saturating_mul(64),
             Node::Scale(_) | Node::Mask(_) | Node::Softmax(_) => wide.saturating_mul(4),
             Node::Local(_) => 0,
