@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A compiler for long-sequence attention operators: the library.
 //!
-//! The host half of a run: [`Inputs`] come from a seed or a file, [`compile`] makes an [`Engine`] from an operator by the table of [`Backend`]s,
+//! [`pipeline`] names every stage in order. The host half of a run: [`Inputs`] come from a seed or a file, [`compile`] makes an [`Engine`] from an operator by the table of [`Backend`]s,
 //! [`execute`] calls and times it, [`verify()`] compares with the oracle, [`RunReport`] tells.
 
 mod engine;
@@ -9,6 +9,7 @@ mod execute;
 mod inputs;
 pub mod memory;
 mod oracle_engine;
+pub mod pipeline;
 mod report;
 mod rows;
 mod signature;

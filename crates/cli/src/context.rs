@@ -99,6 +99,16 @@ impl Context {
     pub(crate) fn resolve(&self, files: &[PathBuf]) -> Result<Resolution, Failure> {
         let files = files.iter().map(|path| read_named(path)).collect();
         let resolution = resolve(files, &mut DiskLoader);
+        for (_, file) in resolution.sources.files() {
+            tracing::info!(file = file.name(), bytes = file.text().len(), "read");
+        }
+        for operator in resolution.operators() {
+            tracing::debug!(
+                name = operator.name,
+                branches = operator.branches.len(),
+                "checked"
+            );
+        }
         self.print_diagnostics(&resolution.diagnostics, &resolution.sources)?;
         Ok(resolution)
     }

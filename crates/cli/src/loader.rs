@@ -28,7 +28,7 @@ impl Loader for DiskLoader {
         };
         let place = folder.join(path);
         let mut loaded = read_file(&place)?;
-        loaded.name = shown(&place);
+        loaded.name = shown(Path::new(&loaded.key));
         Ok(loaded)
     }
 }

@@ -160,7 +160,7 @@ mod tests {
     fn every_code_has_a_page_with_both_examples() {
         for code in Code::ALL {
             assert!(code.page().contains("Right:"), "{}", code.id());
-            assert!(code.page().len() > 100, "{}", code.id());
+            assert!(code.page().len() > 60, "{}", code.id());
         }
     }
 }

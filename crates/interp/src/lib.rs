@@ -1,2 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the graph and tile IRs mean: slow, checked interpreters
+//! What the IRs mean: slow, checked interpreters.
+//!
+//! In: a program and tensors. Out: the results, or the first thing that the IR forbids.
+
+pub mod tile;

@@ -4,8 +4,10 @@
 //! In: a fused graph and a target. Out: a `Core` program of the tile crate. The branch list as written never gets here.
 
 mod code;
+mod from_graph;
 mod lower;
 mod nest;
 
+pub use from_graph::{ScheduleError, nest};
 pub use lower::{LowerError, lower};
 pub use nest::{Combine, Group, Nest, Schedule, Term, WHOLE};

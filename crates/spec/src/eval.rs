@@ -351,7 +351,7 @@ impl<'a> Evaluator<'a> {
             Op::Add => a + b,
             Op::Sub => a - b,
             Op::Mul => a * b,
-            Op::Div if b == 0.0 => return self.by_zero(right),
+            Op::Div if b == 0.0 => return self.by_zero(span, right),
             Op::Div => a / b,
             Op::Rem => {
                 let message = "`%` takes integers".to_owned();
@@ -367,14 +367,19 @@ impl<'a> Evaluator<'a> {
         self.finite(result, span)
     }
 
-    fn by_zero(&mut self, span: Span) -> Value {
-        self.fail(
-            Code::DivisionByZero,
-            span,
-            "division by zero".to_owned(),
-            "this is 0",
-            "divide by something else",
-        )
+    /// A division by the 0 at `zero`.
+    pub(crate) fn by_zero(&mut self, span: Span, zero: Span) -> Value {
+        self.sink.push(
+            Diagnostic::new(
+                Code::DivisionByZero,
+                span,
+                "division by zero",
+                "this divides by 0",
+            )
+            .with_secondary(zero, "this is 0")
+            .with_help("divide by something else"),
+        );
+        Value::Poison
     }
 
     fn integers(&mut self, op: Op, a: i64, b: i64, span: Span, right: Span) -> Value {
@@ -382,7 +387,7 @@ impl<'a> Evaluator<'a> {
             Op::Add => a.checked_add(b),
             Op::Sub => a.checked_sub(b),
             Op::Mul => a.checked_mul(b),
-            Op::Div | Op::Rem if b == 0 => return self.by_zero(right),
+            Op::Div | Op::Rem if b == 0 => return self.by_zero(span, right),
             // i64::MIN % -1 is 0; only its quotient overflows.
             Op::Rem => Some(a.wrapping_rem_euclid(b)),
             Op::Div if a.wrapping_rem(b) != 0 => {
@@ -404,13 +409,12 @@ impl<'a> Evaluator<'a> {
             None => Value::Poison,
             Some((Number::Int(a), Number::Int(b))) if b < 0 => {
                 let message = format!("{a}^({b}): an integer to a negative power is no integer");
-                self.fail(
-                    Code::NegativeExponent,
-                    exponent,
-                    message,
-                    "negative",
-                    &format!("write `{a}.0^{b}`"),
-                )
+                self.sink.push(
+                    Diagnostic::new(Code::NegativeExponent, span, message, "no integer")
+                        .with_secondary(exponent, "negative")
+                        .with_help(format!("write `{a}.0^{b}`")),
+                );
+                Value::Poison
             }
             Some((Number::Int(a), Number::Int(b))) => match integer_power(a, b) {
                 Some(n) => Value::Int(n),
@@ -418,7 +422,7 @@ impl<'a> Evaluator<'a> {
             },
             Some((a, b)) => {
                 if a.as_float() == 0.0 && b.as_float() < 0.0 {
-                    return self.by_zero(base);
+                    return self.by_zero(span, base);
                 }
                 self.finite(a.as_float().powf(b.as_float()), span)
             }

@@ -64,16 +64,13 @@ impl Evaluator<'_> {
     ) -> Value {
         match (function, values) {
             (Function::Sqrt, [x]) => match self.float(function, x, spans[0]) {
-                Some(x) if x < 0.0 => {
-                    let message = format!("the square root of {x:?} is no number");
-                    self.fail(
-                        Code::NonFinite,
-                        spans[0],
-                        message,
-                        "negative",
-                        "take the root of a number >= 0",
-                    )
-                }
+                Some(x) if x < 0.0 => self.fail(
+                    Code::NonFinite,
+                    span,
+                    format!("the square root of {x:?} is no number"),
+                    "no finite number",
+                    "take the root of a number >= 0",
+                ),
                 Some(x) => self.finite(x.sqrt(), span),
                 None => Value::Poison,
             },
@@ -84,13 +81,7 @@ impl Evaluator<'_> {
                     self.integer(function, a, spans[0]),
                     self.integer(function, b, spans[1]),
                 ) {
-                    (Some(_), Some(0)) => self.fail(
-                        Code::DivisionByZero,
-                        spans[1],
-                        "division by zero".to_owned(),
-                        "this is 0",
-                        "divide by something else",
-                    ),
+                    (Some(_), Some(0)) => self.by_zero(span, spans[1]),
                     (Some(a), Some(b)) => match ceil_div(a, b) {
                         Some(n) => Value::Int(n),
                         None => self.too_large(span),

@@ -5,7 +5,7 @@
 //! imported, and every mistake and warning of all files in one list. An [`Operator`] can also be built in code
 //! ([`Operator::validate`]), read from JSON ([`Operator::from_json`]) and written as `.attn` text ([`Operator::to_attn`]).
 //!
-//! The way of a file: `files` loads what it uses, `lower` resolves names once and for all (so that also lines that never run are
+//! The way of a file: `files` loads what it uses, `program` takes one file with its imports, `lower` resolves names once and for all (so that also lines that never run are
 //! checked), `eval` computes values with checked arithmetic, `attention` turns fields and branches into operators by the table in
 //! `fields`, `coverage` finds what is allowed but probably not meant. Nothing here reads a file itself or knows of graphs.
 
@@ -19,6 +19,7 @@ mod hir;
 mod loader;
 mod lower;
 mod operator;
+mod program;
 mod suggest;
 mod text;
 mod validate;

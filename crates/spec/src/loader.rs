@@ -14,6 +14,17 @@ pub struct Loaded {
     pub bytes: Vec<u8>,
 }
 
+impl Loaded {
+    /// A text that stands in no file: its name is its key.
+    pub fn text(name: &str, text: &str) -> Loaded {
+        Loaded {
+            key: name.to_owned(),
+            name: name.to_owned(),
+            bytes: text.as_bytes().to_vec(),
+        }
+    }
+}
+
 /// Why a file could not be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum LoadError {

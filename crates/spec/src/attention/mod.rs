@@ -5,6 +5,8 @@
 //! it), the branches, and the operator if nothing is wrong. Block `let`s come first (they cannot read fields), then the fields, each
 //! when it is needed, then branches and loops in their order.
 
+mod branches;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,16 +16,11 @@ use attnc_tensor::DType;
 
 use crate::eval::{Evaluator, Own};
 use crate::fields::{Setting, check};
-use crate::hir::{self, Expr, Item, Over};
+use crate::hir::{self, Expr, Item};
 use crate::value::Value;
 use crate::words::{Field, Word};
-use crate::{
-    Branch, Gradient, MAX_BRANCHES, Offsets, Operator, Precision, Profile, Ragged, Rows, Segment,
-    ZeroLse,
-};
+use crate::{Branch, Gradient, Offsets, Operator, Precision, Profile, Ragged, Rows, ZeroLse};
 
-/// Most iterations of the loops of an attention.
-const MAX_ITERATIONS: u64 = 65536;
 /// Most branches of the attentions of a file together.
 pub(crate) const MAX_BRANCHES_IN_ALL: usize = 1 << 20;
 
@@ -87,7 +84,7 @@ pub(crate) fn build(
     for field in Field::ATTENTION {
         fields.get(field, eval);
     }
-    let branches = branches(hir, base, &mut fields, eval);
+    let branches = branches::branches(hir, base, &mut fields, eval);
     let depth = base.map_or(0, |base| base.depth + 1);
     let operator = operator(hir, &mut fields, branches.as_deref(), eval, in_all);
     let explicit = fields
@@ -224,226 +221,6 @@ impl Own for Fields<'_> {
                 Value::Poison
             }
         }
-    }
-}
-
-fn branches(
-    hir: &hir::Attention,
-    base: Option<&Built>,
-    fields: &mut Fields<'_>,
-    eval: &mut Evaluator<'_>,
-) -> Option<Rc<[BuiltBranch]>> {
-    let mut run = Run {
-        fields,
-        list: Vec::new(),
-        good: true,
-        count: 0,
-        iterations: 0,
-    };
-    let finished = run.items(&hir.items, eval, true).is_ok();
-    let (good, list) = (run.good && finished && !eval.is_exhausted(), run.list);
-    if !hir.writes_branches && hir.base != hir::Base::None {
-        return base.and_then(|base| base.branches.clone());
-    }
-    if list.is_empty() && good {
-        if hir.complete && !hir.forgiven.contains(&Field::Segment) {
-            let (message, label) = (
-                format!("the attention `{}` has no branch", hir.name),
-                "at least one branch is needed",
-            );
-            let help = "add for instance `branch { segment = 2048 }`, or `branch { segment = whole }` for dense attention";
-            eval.fail(Code::NoBranch, hir.name_span, message, label, help);
-        }
-        return None;
-    }
-    good.then(|| list.into())
-}
-
-/// Runs the branches and loops of a block.
-struct Run<'a, 'b> {
-    fields: &'a mut Fields<'b>,
-    list: Vec<BuiltBranch>,
-    good: bool,
-    /// Branches, wrong ones included.
-    count: usize,
-    iterations: u64,
-}
-
-/// A limit was met; the rest is not run.
-struct Stop;
-
-impl Run<'_, '_> {
-    /// `outermost`: the lets have been evaluated, with the fields in mind.
-    fn items(
-        &mut self,
-        items: &[Item],
-        eval: &mut Evaluator<'_>,
-        outermost: bool,
-    ) -> Result<(), Stop> {
-        for item in items {
-            match item {
-                Item::Let(slot, value) if !outermost => {
-                    let value = eval.eval(value, self.fields);
-                    eval.frame[*slot] = value;
-                }
-                Item::Let(..) => {}
-                Item::Branch(branch) => self.branch(branch, eval)?,
-                Item::For(item) => self.run_loop(item, eval)?,
-            }
-            if eval.is_exhausted() {
-                return Err(Stop);
-            }
-        }
-        Ok(())
-    }
-
-    fn branch(&mut self, branch: &hir::Branch, eval: &mut Evaluator<'_>) -> Result<(), Stop> {
-        self.count += 1;
-        if self.count > MAX_BRANCHES {
-            let message = format!(
-                "the attention `{}` has more than {MAX_BRANCHES} branches",
-                self.fields.hir.name
-            );
-            eval.fail(
-                Code::TooManyBranches,
-                branch.span,
-                message,
-                "one branch too many",
-                "use fewer branches",
-            );
-            return Err(Stop);
-        }
-        eval.spend(1, branch.span);
-        let mut value = |field, expr: &Option<Expr>| {
-            expr.as_ref().map(|expr| {
-                let value = eval.eval(expr, self.fields);
-                (check(field, &value, expr.span, eval.sink), expr.span)
-            })
-        };
-        let segment = value(Field::Segment, &branch.segment);
-        let dilation = value(Field::Dilation, &branch.dilation)
-            .unwrap_or((Some(Setting::Int(1)), branch.span));
-        let w = match segment {
-            Some((Some(Setting::Int(w)), span)) => Some((Segment::Finite(w), span)),
-            Some((Some(Setting::Word(_)), span)) => Some((Segment::Whole, span)),
-            _ => None,
-        };
-        match (w, dilation) {
-            (Some((w, segment)), (Some(Setting::Int(r)), dilation)) => {
-                self.list.push(BuiltBranch {
-                    branch: Branch {
-                        segment: w,
-                        dilation: r,
-                    },
-                    span: branch.span,
-                    segment,
-                    dilation,
-                })
-            }
-            _ => self.good = false,
-        }
-        Ok(())
-    }
-
-    fn run_loop(&mut self, item: &hir::For, eval: &mut Evaluator<'_>) -> Result<(), Stop> {
-        match &item.over {
-            Over::Range(from, to) => {
-                let mut bound = |expr: &Expr| match eval.eval(expr, self.fields) {
-                    Value::Int(n) => Some(n),
-                    Value::Poison => None,
-                    other => {
-                        let message =
-                            format!("a range goes over integers, found {}", other.describe());
-                        let help = crate::eval::integer_help(&other);
-                        eval.fail(
-                            Code::RangeBound,
-                            expr.span,
-                            message,
-                            "this is no integer",
-                            help,
-                        );
-                        None
-                    }
-                };
-                let (Some(from), Some(to)) = (bound(from), bound(to)) else {
-                    return self.body_once(item, eval);
-                };
-                let length = if from < to { to.abs_diff(from) } else { 0 };
-                self.count_iterations(item, length, eval)?;
-                for n in from..to {
-                    self.body(item, Value::Int(n), eval)?;
-                }
-            }
-            Over::List(list) => match eval.eval(list, self.fields) {
-                Value::List(list) => {
-                    self.count_iterations(item, list.items.len() as u64, eval)?;
-                    for value in &list.items {
-                        self.body(item, value.clone(), eval)?;
-                    }
-                }
-                Value::Poison => return self.body_once(item, eval),
-                other => {
-                    let help = match other {
-                        Value::Int(n) => format!("did you mean the range `0..{n}`?"),
-                        _ => "write a range `a..b`, or a list".to_owned(),
-                    };
-                    let message = format!(
-                        "`for` goes over a range or a list, found {}",
-                        other.describe()
-                    );
-                    eval.fail(
-                        Code::NotAList,
-                        item.span,
-                        message,
-                        "neither a range nor a list",
-                        &help,
-                    );
-                    return self.body_once(item, eval);
-                }
-            },
-        }
-        Ok(())
-    }
-
-    fn count_iterations(
-        &mut self,
-        item: &hir::For,
-        length: u64,
-        eval: &mut Evaluator<'_>,
-    ) -> Result<(), Stop> {
-        self.iterations = self.iterations.saturating_add(length);
-        if self.iterations <= MAX_ITERATIONS {
-            return Ok(());
-        }
-        let message = format!(
-            "the loops of `{}` take more than {MAX_ITERATIONS} iterations",
-            self.fields.hir.name
-        );
-        eval.fail(
-            Code::TooManyIterations,
-            item.span,
-            message,
-            "this loop is too long",
-            "loop over fewer elements",
-        );
-        Err(Stop)
-    }
-
-    fn body(
-        &mut self,
-        item: &hir::For,
-        value: Value,
-        eval: &mut Evaluator<'_>,
-    ) -> Result<(), Stop> {
-        eval.spend(1, item.span);
-        eval.frame[item.slot] = value;
-        self.items(&item.body, eval, false)
-    }
-
-    /// The loop's range is a mistake: its body is checked once, for mistakes of its own.
-    fn body_once(&mut self, item: &hir::For, eval: &mut Evaluator<'_>) -> Result<(), Stop> {
-        self.good = false;
-        self.body(item, Value::Poison, eval)
     }
 }
 

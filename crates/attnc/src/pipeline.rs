@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The compiler as one straight list of stages.
+//!
+//! In: a checked operator. Out: every stage in turn. Each function is one arrow of ARCHITECTURE.md's first picture.
+
+use attnc_graph::{GraphError, OpGraph};
+use attnc_rewrite::{CostModel, Optimized, Options, RewriteError};
+use attnc_schedule::{LowerError, Schedule, ScheduleError};
+use attnc_spec::Operator;
+use attnc_tile::core::{Core, KEY_STEP, QUERY_STEP};
+
+pub use attnc_rewrite::Plan;
+
+/// E-nodes that no operator within the language's limits comes near.
+const NODE_LIMIT: usize = 2_000_000;
+
+/// What the user can decide about a compilation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choices {
+    /// Target name, never guessed here.
+    pub target: String,
+    /// How branches are grouped.
+    pub plan: Plan,
+    /// Rewrite rules to leave out.
+    pub without: Vec<String>,
+    /// Whether egg keeps and checks a proof.
+    pub proof: bool,
+}
+
+impl Choices {
+    /// The defaults for a target.
+    pub fn new(target: &str) -> Choices {
+        Choices {
+            target: target.to_string(),
+            plan: Plan::Auto,
+            without: Vec::new(),
+            proof: false,
+        }
+    }
+}
+
+/// What a stage can refuse.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum CompileError {
+    /// The graph's verifier.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// Rewriting.
+    #[error(transparent)]
+    Rewrite(#[from] RewriteError),
+    /// The schedule has no kernel for the graph.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// Lowering.
+    #[error(transparent)]
+    Lower(#[from] LowerError),
+}
+
+/// spec -> graph: one chain a branch.
+///
+/// # Errors
+/// None for checked operators.
+pub fn graph(op: &Operator) -> Result<OpGraph, CompileError> {
+    Ok(attnc_graph::lower(op)?)
+}
+
+/// graph -> fused graph, by equality saturation.
+///
+/// # Errors
+/// An unknown rule in `without`; a limit that was hit.
+pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileError> {
+    let h = graph.header();
+    let sched = Schedule::portable(&choices.target, h.head_dim, 1);
+    let cost = CostModel {
+        mq: u64::from(QUERY_STEP),
+        nk: u64::from(KEY_STEP),
+        chunk: u64::from(sched.chunk),
+        head_dim: u64::from(h.head_dim),
+        nominal_n: 32768,
+    };
+    let options = Options {
+        cost,
+        plan: choices.plan,
+        without: choices.without.clone(),
+        node_limit: NODE_LIMIT,
+        proof: choices.proof,
+    };
+    Ok(attnc_rewrite::optimize(graph, &options)?)
+}
+
+/// fused graph -> core program, under the default schedule of the target.
+///
+/// # Errors
+/// A graph that rewriting left without a kernel.
+pub fn tile(fused: &OpGraph, choices: &Choices) -> Result<Core, CompileError> {
+    let nest = attnc_schedule::nest(fused)?;
+    let sched = Schedule::portable(&choices.target, nest.head_dim, nest.groups.len());
+    Ok(attnc_schedule::lower(&nest, &sched)?)
+}

@@ -1,0 +1,553 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The machine that runs core code: scalars, control flow, moves.
+
+use attnc_tensor::{Tensor, View};
+use attnc_tile::core::{
+    Arg, Bin, Bound, BufId, Core, CountFn, Inst, KEY_STEP, Lie, Place, Port, QUERY_STEP, Range,
+    Val, View as Rows,
+};
+
+use super::{Memory, TileFault, ops};
+
+/// State of one run.
+pub(crate) struct Machine<'a> {
+    pub(crate) core: &'a Core,
+    inputs: [&'a View<'a>; 3],
+    batch: usize,
+    seq_len: usize,
+    out: &'a mut Tensor,
+    lse: &'a mut Tensor,
+    out_written: Vec<bool>,
+    lse_written: Vec<bool>,
+    vals: Vec<Option<i64>>,
+    plan: Vec<Vec<Option<i64>>>,
+    pub(crate) mem: Vec<Memory>,
+    task: Option<i64>,
+    pub(crate) madds: u64,
+}
+
+impl<'a> Machine<'a> {
+    pub(crate) fn new(
+        core: &'a Core,
+        inputs: [&'a View<'a>; 3],
+        batch: usize,
+        seq_len: usize,
+        out: &'a mut Tensor,
+        lse: &'a mut Tensor,
+    ) -> Machine<'a> {
+        let (rows, lses) = (out.len() / core.head_dim.max(1) as usize, lse.len());
+        Machine {
+            core,
+            inputs,
+            batch,
+            seq_len,
+            out,
+            lse,
+            out_written: vec![false; rows],
+            lse_written: vec![false; lses],
+            vals: vec![None; core.vals as usize],
+            plan: core
+                .plan_tables
+                .iter()
+                .map(|t| vec![None; t.len as usize])
+                .collect(),
+            mem: core
+                .bufs
+                .iter()
+                .map(|b| Memory::new(b.elem, b.len))
+                .collect(),
+            task: None,
+            madds: 0,
+        }
+    }
+
+    /// Runs the launch plan; yields the number of tasks.
+    pub(crate) fn plan(&mut self) -> Result<i64, TileFault> {
+        self.block(&self.core.plan)?;
+        self.get(self.core.tasks)
+    }
+
+    /// One `run` call: `enter`, then the tasks first..last.
+    pub(crate) fn worker(&mut self, first: i64, last: i64) -> Result<(), TileFault> {
+        self.mem.iter_mut().for_each(Memory::forget);
+        self.task = None;
+        self.block(&self.core.enter)?;
+        for t in first..last {
+            for (m, b) in self.mem.iter_mut().zip(&self.core.bufs) {
+                if !b.persist {
+                    m.forget();
+                }
+            }
+            self.task = Some(t);
+            self.block(&self.core.body)?;
+        }
+        Ok(())
+    }
+
+    /// Every output element must have been written; yields the products issued.
+    pub(crate) fn finish(self) -> Result<u64, TileFault> {
+        for (what, written) in [("out", &self.out_written), ("lse", &self.lse_written)] {
+            if let Some(index) = written.iter().position(|w| !w) {
+                return Err(TileFault::Missing { what, index });
+            }
+        }
+        Ok(self.madds)
+    }
+
+    pub(crate) fn get(&self, v: Val) -> Result<i64, TileFault> {
+        self.vals
+            .get(v.0 as usize)
+            .copied()
+            .flatten()
+            .ok_or(TileFault::Malformed("a value is used before it is defined"))
+    }
+
+    fn set(&mut self, v: Val, x: i64) -> Result<(), TileFault> {
+        *self
+            .vals
+            .get_mut(v.0 as usize)
+            .ok_or(TileFault::Malformed("a value has no number"))? = Some(x);
+        Ok(())
+    }
+
+    fn name(&self, b: BufId) -> Result<&'a str, TileFault> {
+        self.core
+            .bufs
+            .get(b.0 as usize)
+            .map(|b| b.name.as_str())
+            .ok_or(TileFault::Malformed("a buffer does not exist"))
+    }
+
+    pub(crate) fn int(&self, b: BufId, i: i64) -> Result<i64, TileFault> {
+        self.mem[b.0 as usize].int(self.name(b)?, i)
+    }
+
+    pub(crate) fn float(&self, b: BufId, i: i64) -> Result<f32, TileFault> {
+        self.mem[b.0 as usize].float(self.name(b)?, i)
+    }
+
+    pub(crate) fn set_float(&mut self, b: BufId, i: i64, x: f32) -> Result<(), TileFault> {
+        let name = self.name(b)?;
+        self.mem[b.0 as usize].set_float(name, i, x)
+    }
+
+    fn set_int(&mut self, b: BufId, i: i64, x: i64) -> Result<(), TileFault> {
+        let name = self.name(b)?;
+        if !self.in_range(self.core.bufs[b.0 as usize].range, x) {
+            return Err(TileFault::OutOfRange {
+                what: name.to_string(),
+                value: x,
+            });
+        }
+        self.mem[b.0 as usize].set_int(name, i, x)
+    }
+
+    fn in_range(&self, r: Option<Range>, x: i64) -> bool {
+        r.is_none_or(|r| {
+            let hi = match r.hi {
+                Bound::Const(c) => c,
+                Bound::SeqLen(c) => self.seq_len as i64 + c,
+                Bound::Batch(c) => self.batch as i64 + c,
+            };
+            r.lo <= x && x <= hi
+        })
+    }
+
+    fn block(&mut self, code: &'a [Inst]) -> Result<(), TileFault> {
+        code.iter().try_for_each(|i| self.inst(i))
+    }
+
+    fn inst(&mut self, inst: &'a Inst) -> Result<(), TileFault> {
+        match inst {
+            Inst::Const(v, x) => self.set(*v, *x),
+            Inst::Arg(v, a) => {
+                let x = match a {
+                    Arg::Batch => self.batch as i64,
+                    Arg::SeqLen => self.seq_len as i64,
+                    Arg::Task => self.task.ok_or(TileFault::Malformed(
+                        "the task number is read outside a task",
+                    ))?,
+                };
+                self.set(*v, x)
+            }
+            Inst::Bin(v, op, a, b) => {
+                let x = bin(*op, self.get(*a)?, self.get(*b)?)?;
+                self.set(*v, x)
+            }
+            Inst::Select(v, c, a, b) => {
+                let x = if self.get(*c)? != 0 {
+                    self.get(*a)?
+                } else {
+                    self.get(*b)?
+                };
+                self.set(*v, x)
+            }
+            Inst::Table(v, t, i) => {
+                let t = &self.core.tables[t.0 as usize];
+                let i = self.get(*i)?;
+                let x = usize::try_from(i).ok().and_then(|i| t.data.get(i)).copied();
+                let fault = TileFault::Bounds {
+                    what: t.name.clone(),
+                    index: i,
+                    len: t.data.len() as u64,
+                };
+                self.set(*v, x.ok_or(fault)?)
+            }
+            Inst::Plan(v, t, i) => {
+                let i = self.get(*i)?;
+                let x = *self.plan_slot(t.0, i)?;
+                let what = self.core.plan_tables[t.0 as usize].name.clone();
+                self.set(
+                    *v,
+                    x.ok_or(TileFault::Uninitialised {
+                        what,
+                        index: i as u64,
+                    })?,
+                )
+            }
+            Inst::PlanStore(t, i, x) => {
+                let (i, x) = (self.get(*i)?, self.get(*x)?);
+                let table = &self.core.plan_tables[t.0 as usize];
+                if !self.in_range(table.range, x) {
+                    return Err(TileFault::OutOfRange {
+                        what: table.name.clone(),
+                        value: x,
+                    });
+                }
+                *self.plan_slot(t.0, i)? = Some(x);
+                Ok(())
+            }
+            Inst::Load(v, b, i) => {
+                let x = self.int(*b, self.get(*i)?)?;
+                self.set(*v, x)
+            }
+            Inst::Store(b, i, x) => {
+                let (i, x) = (self.get(*i)?, self.get(*x)?);
+                self.set_int(*b, i, x)
+            }
+            Inst::For {
+                iv,
+                lo,
+                hi,
+                step,
+                body,
+            } => {
+                let (mut i, hi, step) = (self.get(*lo)?, self.get(*hi)?, self.get(*step)?);
+                if step < 1 {
+                    return Err(TileFault::Arithmetic("a loop's step is not positive"));
+                }
+                while i < hi {
+                    self.set(*iv, i)?;
+                    self.block(body)?;
+                    i = i.saturating_add(step);
+                }
+                Ok(())
+            }
+            Inst::Walk {
+                cur,
+                lo,
+                hi,
+                body,
+                next,
+            } => {
+                let (mut i, hi) = (self.get(*lo)?, self.get(*hi)?);
+                while i < hi {
+                    self.set(*cur, i)?;
+                    self.block(body)?;
+                    let n = self.get(*next)?;
+                    if n <= i {
+                        return Err(TileFault::Arithmetic("a walk does not advance"));
+                    }
+                    i = n;
+                }
+                Ok(())
+            }
+            Inst::If { cond, then, els } => {
+                let taken = self.get(*cond)? != 0;
+                self.block(if taken { then } else { els })
+            }
+            Inst::Floats { dst, src, count, f } => {
+                let (d, s) = (self.get(dst.at)?, self.get(src.at)?);
+                for i in 0..self.get(*count)? {
+                    let x = self.int(src.buf, s + i)?;
+                    if x < 0 {
+                        return Err(TileFault::Arithmetic("a count is negative"));
+                    }
+                    let x = x as f64;
+                    let y = match f {
+                        CountFn::Float => x,
+                        CountFn::Log2 => x.log2(),
+                        CountFn::Ln => x.ln(),
+                    };
+                    self.set_float(dst.buf, d + i, y as f32)?;
+                }
+                Ok(())
+            }
+            Inst::Gather {
+                dst,
+                lie,
+                src,
+                idx,
+                live,
+                flag,
+            } => self.gather(*dst, *lie, *src, *idx, *live, *flag),
+            Inst::Scatter {
+                dst,
+                idx,
+                live,
+                src,
+                lie,
+            } => self.scatter(*dst, *idx, *live, *src, *lie),
+            Inst::Fill {
+                dst,
+                idx,
+                live,
+                value,
+            } => {
+                let (at, width) = (self.get(idx.at)?, self.width(*dst));
+                for i in 0..self.get(*live)? {
+                    let row = self.int(idx.buf, at + i)?;
+                    self.put_row(*dst, row, &vec![*value; width])?;
+                }
+                Ok(())
+            }
+            Inst::Call { f, tiles, scalars } => {
+                let f = &self.core.fns[f.0 as usize];
+                let tiles = tiles
+                    .iter()
+                    .map(|p| Ok((p.buf, self.get(p.at)?)))
+                    .collect::<Result<Vec<_>, TileFault>>()?;
+                let scalars = scalars
+                    .iter()
+                    .map(|s| self.get(*s))
+                    .collect::<Result<Vec<_>, _>>()?;
+                ops::call(self, f, &tiles, &scalars)
+            }
+        }
+    }
+
+    fn plan_slot(&mut self, t: u32, i: i64) -> Result<&mut Option<i64>, TileFault> {
+        let (table, name) = (
+            &mut self.plan[t as usize],
+            &self.core.plan_tables[t as usize].name,
+        );
+        let len = table.len() as u64;
+        usize::try_from(i)
+            .ok()
+            .and_then(|i| table.get_mut(i))
+            .ok_or_else(|| TileFault::Bounds {
+                what: name.clone(),
+                index: i,
+                len,
+            })
+    }
+
+    fn width(&self, v: Rows) -> usize {
+        match v {
+            Rows::Tensor {
+                port: Port::Lse, ..
+            } => 1,
+            Rows::Tensor { .. } => self.core.head_dim as usize,
+            Rows::Work { width, .. } => width as usize,
+        }
+    }
+
+    /// Row `n` of a tensor, its head and batch checked.
+    fn tensor_row(
+        &self,
+        port: Port,
+        batch: Val,
+        head: Val,
+        n: i64,
+    ) -> Result<[usize; 3], TileFault> {
+        let heads = if matches!(port, Port::K | Port::V) {
+            self.core.kv_heads
+        } else {
+            self.core.heads
+        };
+        let check = |x: i64, len: usize| {
+            usize::try_from(x)
+                .ok()
+                .filter(|x| *x < len)
+                .ok_or_else(|| TileFault::Bounds {
+                    what: format!("{port:?}"),
+                    index: x,
+                    len: len as u64,
+                })
+        };
+        Ok([
+            check(self.get(batch)?, self.batch)?,
+            check(n, self.seq_len)?,
+            check(self.get(head)?, heads as usize)?,
+        ])
+    }
+
+    fn row(&self, v: Rows, n: i64) -> Result<Vec<f32>, TileFault> {
+        match v {
+            Rows::Tensor { port, batch, head } => {
+                let [b, n, h] = self.tensor_row(port, batch, head, n)?;
+                let view = match port {
+                    Port::Q => self.inputs[0],
+                    Port::K => self.inputs[1],
+                    Port::V => self.inputs[2],
+                    Port::Out | Port::Lse => {
+                        return Err(TileFault::Malformed("outputs are not read"));
+                    }
+                };
+                Ok((0..self.core.head_dim as usize)
+                    .map(|d| view.get(&[b, n, h, d]) as f32)
+                    .collect())
+            }
+            Rows::Work { buf, width } => (0..i64::from(width))
+                .map(|d| self.float(buf, n * i64::from(width) + d))
+                .collect(),
+        }
+    }
+
+    fn put_row(&mut self, v: Rows, n: i64, row: &[f32]) -> Result<(), TileFault> {
+        match v {
+            Rows::Tensor {
+                port: Port::Out,
+                batch,
+                head,
+            } => {
+                let [b, n, h] = self.tensor_row(Port::Out, batch, head, n)?;
+                let index = (b * self.seq_len + n) * self.core.heads as usize + h;
+                if std::mem::replace(&mut self.out_written[index], true) {
+                    return Err(TileFault::Race { what: "out", index });
+                }
+                for (d, x) in row.iter().enumerate() {
+                    self.out
+                        .set(index * self.core.head_dim as usize + d, f64::from(*x));
+                }
+                Ok(())
+            }
+            Rows::Tensor {
+                port: Port::Lse,
+                batch,
+                head,
+            } => {
+                let [b, n, h] = self.tensor_row(Port::Lse, batch, head, n)?;
+                let index = (b * self.core.heads as usize + h) * self.seq_len + n;
+                if std::mem::replace(&mut self.lse_written[index], true) {
+                    return Err(TileFault::Race { what: "lse", index });
+                }
+                self.lse.set(index, f64::from(row[0]));
+                Ok(())
+            }
+            Rows::Tensor { .. } => Err(TileFault::Malformed("inputs are not written")),
+            Rows::Work { buf, width } => row
+                .iter()
+                .enumerate()
+                .try_for_each(|(d, x)| self.set_float(buf, n * i64::from(width) + d as i64, *x)),
+        }
+    }
+
+    fn gather(
+        &mut self,
+        dst: Place,
+        lie: Lie,
+        src: Rows,
+        idx: Place,
+        live: Val,
+        flag: Option<Place>,
+    ) -> Result<(), TileFault> {
+        let (to, from, live, width) = (
+            self.get(dst.at)?,
+            self.get(idx.at)?,
+            self.get(live)?,
+            self.width(src),
+        );
+        let step = i64::from(if lie == Lie::Rows {
+            KEY_STEP
+        } else {
+            QUERY_STEP
+        });
+        for i in 0..(live + step - 1) / step * step {
+            let row = if i < live {
+                self.int(idx.buf, from + i)?
+            } else {
+                -1
+            };
+            let zero = row == -1 && (i >= live || lie != Lie::Rows);
+            let row = if zero {
+                vec![0.0; width]
+            } else {
+                self.row(src, row)?
+            };
+            if let Some(flag) = flag
+                && row
+                    .iter()
+                    .any(|x| x.is_nan() || x.abs() >= self.core.careful_above)
+            {
+                self.set_int(flag.buf, self.get(flag.at)?, 1)?;
+            }
+            for (d, x) in row.into_iter().enumerate() {
+                let at = match lie {
+                    Lie::Cols { stride } => d as i64 * i64::from(stride) + i,
+                    Lie::Rows => i * width as i64 + d as i64,
+                };
+                self.set_float(dst.buf, to + at, x)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scatter(
+        &mut self,
+        dst: Rows,
+        idx: Place,
+        live: Val,
+        src: Place,
+        lie: Lie,
+    ) -> Result<(), TileFault> {
+        let (from, at, width) = (self.get(src.at)?, self.get(idx.at)?, self.width(dst) as i64);
+        for i in 0..self.get(live)? {
+            let element = |d: i64| match lie {
+                Lie::Cols { stride } => d * i64::from(stride) + i,
+                Lie::Rows => i * width + d,
+            };
+            let row = (0..width)
+                .map(|d| self.float(src.buf, from + element(d)))
+                .collect::<Result<Vec<f32>, _>>()?;
+            let n = self.int(idx.buf, at + i)?;
+            self.put_row(dst, n, &row)?;
+        }
+        Ok(())
+    }
+}
+
+fn bin(op: Bin, a: i64, b: i64) -> Result<i64, TileFault> {
+    let over = TileFault::Arithmetic("an integer overflows");
+    Ok(match op {
+        Bin::Add => a.checked_add(b).ok_or(over)?,
+        Bin::Sub => a.checked_sub(b).ok_or(over)?,
+        Bin::Mul => a.checked_mul(b).ok_or(over)?,
+        Bin::Div | Bin::Rem => {
+            if b < 1 || a < 0 {
+                return Err(TileFault::Arithmetic(
+                    "a division by what is not positive, or of what is negative",
+                ));
+            }
+            if op == Bin::Div { a / b } else { a % b }
+        }
+        Bin::Min => a.min(b),
+        Bin::Max => a.max(b),
+        Bin::And => a & b,
+        Bin::Or => a | b,
+        Bin::Shl | Bin::Shr => {
+            let by = u32::try_from(b)
+                .ok()
+                .filter(|b| *b < 64)
+                .ok_or(TileFault::Arithmetic("a shift by more than 63"))?;
+            if op == Bin::Shl {
+                a << by
+            } else {
+                (a as u64 >> by) as i64
+            }
+        }
+        Bin::Eq => i64::from(a == b),
+        Bin::Lt => i64::from(a < b),
+        Bin::Le => i64::from(a <= b),
+    })
+}

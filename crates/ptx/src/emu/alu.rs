@@ -1,0 +1,745 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Integer, logic, comparison and selection instructions. In: their form and operands.
+//! Out: pure functions of lanes. Source: PTX ISA manual, 9.7.1, 9.7.2, 9.7.6 to 9.7.8.
+
+use super::code::*;
+use super::decode::{D, Dec, refuse};
+use super::float::{F16, b2f, ftz, unpack as fdecode};
+use crate::module::{Instr, Operand};
+use crate::ty::{Class, Type};
+
+/// Sign-extends the low bits of a type.
+pub(crate) fn sx(v: u64, bits: u32) -> i64 {
+    let s = 64 - bits;
+    ((v << s) as i64) >> s
+}
+
+/// Keeps the low bits.
+pub(crate) fn zx(v: u64, bits: u32) -> u64 {
+    if bits >= 64 { v } else { v & ((1 << bits) - 1) }
+}
+
+/// A number of a type as i128.
+fn wide(v: u64, signed: bool, bits: u32) -> i128 {
+    if signed {
+        i128::from(sx(v, bits))
+    } else {
+        i128::from(zx(v, bits))
+    }
+}
+
+pub(crate) fn op1(
+    d: &mut Dec<'_>,
+    i: &Instr,
+    ty: Type,
+    f: impl Fn(u64) -> u64 + Send + Sync + 'static,
+) -> D<Op> {
+    let s = vec![d.src(&i.args[1], ty)?];
+    Ok(Op::Alu {
+        f: Alu::F1(lift1(f)),
+        d: vec![d.dst(&i.args[0])?],
+        s,
+    })
+}
+
+pub(crate) fn op2(
+    d: &mut Dec<'_>,
+    i: &Instr,
+    ty: [Type; 2],
+    f: impl Fn(u64, u64) -> u64 + Send + Sync + 'static,
+) -> D<Op> {
+    let s = vec![d.src(&i.args[1], ty[0])?, d.src(&i.args[2], ty[1])?];
+    Ok(Op::Alu {
+        f: Alu::F2(lift2(f)),
+        d: vec![d.dst(&i.args[0])?],
+        s,
+    })
+}
+
+pub(crate) fn op3(
+    d: &mut Dec<'_>,
+    i: &Instr,
+    ty: [Type; 3],
+    f: impl Fn(u64, u64, u64) -> u64 + Send + Sync + 'static,
+) -> D<Op> {
+    let s = vec![
+        d.src(&i.args[1], ty[0])?,
+        d.src(&i.args[2], ty[1])?,
+        d.src(&i.args[3], ty[2])?,
+    ];
+    Ok(Op::Alu {
+        f: Alu::F3(lift3(f)),
+        d: vec![d.dst(&i.args[0])?],
+        s,
+    })
+}
+
+/// Any number of operands, lane by lane.
+pub(crate) fn opn(
+    d: Vec<Slot>,
+    s: Vec<Slot>,
+    f: impl Fn(&[u64], &mut [u64]) + Send + Sync + 'static,
+) -> Op {
+    Op::Alu {
+        f: Alu::N(Box::new(f)),
+        d,
+        s,
+    }
+}
+
+/// Applies `f` to both 16-bit halves.
+pub(crate) fn halves2(a: u64, b: u64, f: impl Fn(u64, u64) -> u64) -> u64 {
+    (f(a & 0xffff, b & 0xffff) & 0xffff) | (f(a >> 16 & 0xffff, b >> 16 & 0xffff) & 0xffff) << 16
+}
+
+/// Integer arithmetic.
+pub(crate) fn int(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
+    let ty = i.slot_type("T").unwrap_or(Type::B32);
+    let bits = ty.bits();
+    let signed = ty.class() == Class::Signed;
+    let (hi, widen) = (i.has("hi"), i.has("wide"));
+    let t2 = [ty; 2];
+    let t3 = [ty; 3];
+    if matches!(ty, Type::U16x2 | Type::S16x2) {
+        let (op, relu) = (i.opcode(), i.has("relu"));
+        return op2(d, i, t2, move |a, b| {
+            halves2(a, b, |x, y| match (op, signed) {
+                ("add", _) => x.wrapping_add(y),
+                ("min", true) => sx(x, 16)
+                    .min(sx(y, 16))
+                    .max(if relu { 0 } else { i64::MIN }) as u64,
+                ("max", true) => sx(x, 16)
+                    .max(sx(y, 16))
+                    .max(if relu { 0 } else { i64::MIN }) as u64,
+                ("min", false) => x.min(y),
+                _ => x.max(y),
+            })
+        });
+    }
+    if i.has("cc") || matches!(i.opcode(), "addc" | "subc" | "madc") {
+        return carry(d, i, ty);
+    }
+    // The common 32-bit cases have closures of their own, which the host can vectorise.
+    match (i.opcode(), bits) {
+        ("add", 32) if !i.has("sat") => {
+            return op2(d, i, t2, |a, b| {
+                u64::from((a as u32).wrapping_add(b as u32))
+            });
+        }
+        ("sub", 32) if !i.has("sat") => {
+            return op2(d, i, t2, |a, b| {
+                u64::from((a as u32).wrapping_sub(b as u32))
+            });
+        }
+        ("mul", 32) if !hi && !widen => {
+            return op2(d, i, t2, |a, b| {
+                u64::from((a as u32).wrapping_mul(b as u32))
+            });
+        }
+        ("mad", 32) if !hi && !widen => {
+            return op3(d, i, t3, |a, b, c| {
+                u64::from((a as u32).wrapping_mul(b as u32).wrapping_add(c as u32))
+            });
+        }
+        ("add", 64) => return op2(d, i, t2, u64::wrapping_add),
+        ("sub", 64) => return op2(d, i, t2, u64::wrapping_sub),
+        _ => {}
+    }
+    let w = move |v: u64| wide(v, signed, bits);
+    let z = move |v: i128| zx(v as u64, bits);
+    match i.opcode() {
+        "add" if i.has("sat") => op2(d, i, t2, |a, b| {
+            u64::from((a as i32).saturating_add(b as i32) as u32)
+        }),
+        "sub" if i.has("sat") => op2(d, i, t2, |a, b| {
+            u64::from((a as i32).saturating_sub(b as i32) as u32)
+        }),
+        "add" => op2(d, i, t2, move |a, b| zx(a.wrapping_add(b), bits)),
+        "sub" => op2(d, i, t2, move |a, b| zx(a.wrapping_sub(b), bits)),
+        "mul" if widen => op2(d, i, t2, move |a, b| zx((w(a) * w(b)) as u64, bits * 2)),
+        "mul" if hi => op2(d, i, t2, move |a, b| mul_hi(a, b, signed, bits)),
+        "mul" => op2(d, i, t2, move |a, b| zx(a.wrapping_mul(b), bits)),
+        "mad" if widen => {
+            let c = if bits == 16 { Type::U32 } else { Type::U64 };
+            op3(d, i, [ty, ty, c], move |a, b, c| {
+                zx(((w(a) * w(b)) as u64).wrapping_add(c), bits * 2)
+            })
+        }
+        "mad" if i.has("sat") => op3(d, i, t3, move |a, b, c| {
+            let s = ((w(a) * w(b)) >> 32) + w(c);
+            z(s.clamp(i128::from(i32::MIN), i128::from(i32::MAX)))
+        }),
+        "mad" if hi => op3(d, i, t3, move |a, b, c| {
+            zx(mul_hi(a, b, signed, bits).wrapping_add(c), bits)
+        }),
+        "mad" => op3(d, i, t3, move |a, b, c| {
+            zx(a.wrapping_mul(b).wrapping_add(c), bits)
+        }),
+        "mul24" | "mad24" => {
+            let sat = i.has("sat");
+            let p = move |a: u64, b: u64| {
+                let v = wide(a, signed, 24) * wide(b, signed, 24);
+                if hi { v >> 16 } else { v }
+            };
+            if i.opcode() == "mul24" {
+                return op2(d, i, t2, move |a, b| z(p(a, b)));
+            }
+            op3(d, i, t3, move |a, b, c| {
+                let q = if sat {
+                    (i128::from(sx(p(a, b) as u64, 32)) + w(c))
+                        .clamp(i128::from(i32::MIN), i128::from(i32::MAX))
+                } else {
+                    p(a, b) + w(c)
+                };
+                z(q)
+            })
+        }
+        "sad" => op3(d, i, t3, move |a, b, c| z((w(a) - w(b)).abs() + w(c))),
+        // The manual leaves x/0 open; the hardware returns all ones.
+        "div" => op2(d, i, t2, move |a, b| {
+            if zx(b, bits) == 0 {
+                zx(u64::MAX, bits)
+            } else {
+                z(w(a) / w(b))
+            }
+        }),
+        "rem" => op2(d, i, t2, move |a, b| {
+            if zx(b, bits) == 0 {
+                zx(a, bits)
+            } else {
+                z(w(a) % w(b))
+            }
+        }),
+        "abs" => op1(d, i, ty, move |a| z(w(a).abs())),
+        "neg" => op1(d, i, ty, move |a| z(-w(a))),
+        "min" => {
+            let relu = i.has("relu");
+            op2(d, i, t2, move |a, b| {
+                z(w(a).min(w(b)).max(if relu { 0 } else { i128::MIN }))
+            })
+        }
+        "max" => {
+            let relu = i.has("relu");
+            op2(d, i, t2, move |a, b| {
+                z(w(a).max(w(b)).max(if relu { 0 } else { i128::MIN }))
+            })
+        }
+        "popc" => op1(d, i, ty, move |a| u64::from(zx(a, bits).count_ones())),
+        "clz" => op1(d, i, ty, move |a| {
+            u64::from(zx(a, bits).leading_zeros() - (64 - bits))
+        }),
+        "brev" => op1(d, i, ty, move |a| zx(a, bits).reverse_bits() >> (64 - bits)),
+        "bfind" => {
+            let shift = i.has("shiftamt");
+            op1(d, i, ty, move |a| {
+                let v = if signed && sx(a, bits) < 0 {
+                    zx(!a, bits)
+                } else {
+                    zx(a, bits)
+                };
+                if v == 0 {
+                    return 0xffff_ffff;
+                }
+                let p = 63 - v.leading_zeros();
+                u64::from(if shift { bits - 1 - p } else { p })
+            })
+        }
+        "fns" => op3(
+            d,
+            i,
+            [Type::B32, Type::B32, Type::S32],
+            |mask, base, off| {
+                let (mask, base, off) = (mask as u32, base as u32, off as i32);
+                let pick = |up: bool, n: i32| {
+                    let mut left = n;
+                    let mut k = i64::from(base);
+                    while (0..32).contains(&k) {
+                        if mask >> k & 1 == 1 {
+                            left -= 1;
+                            if left == 0 {
+                                return k as u64;
+                            }
+                        }
+                        k += if up { 1 } else { -1 };
+                    }
+                    0xffff_ffff
+                };
+                if off == 0 {
+                    if base < 32 && mask >> base & 1 == 1 {
+                        u64::from(base)
+                    } else {
+                        0xffff_ffff
+                    }
+                } else {
+                    pick(off > 0, off.saturating_abs())
+                }
+            },
+        ),
+        "bfe" => op3(d, i, [ty, Type::U32, Type::U32], move |a, pos, len| {
+            let (pos, len) = ((pos & 0xff) as u32, (len & 0xff) as u32);
+            let msb = bits - 1;
+            let sbit = if !signed || len == 0 {
+                0
+            } else {
+                zx(a, bits) >> (pos + len - 1).min(msb) & 1
+            };
+            let field = if pos >= bits { 0 } else { zx(a, bits) >> pos };
+            let got = if pos >= bits {
+                0
+            } else {
+                (bits - pos).min(len)
+            };
+            let low = if got == 0 { 0 } else { zx(field, got) };
+            let fill = if sbit == 1 && got < bits {
+                zx(u64::MAX, bits) & !zx(u64::MAX, got.max(0))
+            } else {
+                0
+            };
+            let fill = if got == 0 && sbit == 1 {
+                zx(u64::MAX, bits)
+            } else {
+                fill
+            };
+            low | fill
+        }),
+        "bfi" => {
+            let s = vec![
+                d.src(&i.args[1], ty)?,
+                d.src(&i.args[2], ty)?,
+                d.src(&i.args[3], Type::U32)?,
+                d.src(&i.args[4], Type::U32)?,
+            ];
+            Ok(opn(vec![d.dst(&i.args[0])?], s, move |x, o| {
+                let (pos, len) = ((x[2] & 0xff) as u32, (x[3] & 0xff) as u32);
+                let n = if pos >= bits { 0 } else { len.min(bits - pos) };
+                let m = if n == 0 { 0 } else { zx(u64::MAX, n) << pos };
+                o[0] = zx(
+                    if n == 0 {
+                        x[1]
+                    } else {
+                        (x[1] & !m) | (x[0] << pos & m)
+                    },
+                    bits,
+                );
+            }))
+        }
+        "szext" => {
+            let wrap = i.has("wrap");
+            op2(d, i, [ty, Type::U32], move |a, n| {
+                let n = if wrap {
+                    (n & 31) as u32
+                } else {
+                    (n as u32).min(32)
+                };
+                if n == 0 {
+                    0
+                } else if n >= 32 {
+                    zx(a, 32)
+                } else if signed {
+                    zx(sx(a, n) as u64, 32)
+                } else {
+                    zx(a, n)
+                }
+            })
+        }
+        "bmsk" => {
+            let wrap = i.has("wrap");
+            op2(d, i, [Type::U32; 2], move |p, n| {
+                let (p, n) = if wrap {
+                    (p & 31, n & 31)
+                } else {
+                    (u64::from((p as u32).min(32)), u64::from((n as u32).min(32)))
+                };
+                if p >= 32 {
+                    0
+                } else {
+                    zx(zx(u64::MAX, n as u32) << p, 32) * u64::from(n > 0)
+                }
+            })
+        }
+        "dp4a" | "dp2a" => {
+            let (sa, sb) = (
+                i.slot_type("T") == Some(Type::S32),
+                i.slot_type("U") == Some(Type::S32),
+            );
+            let (two, hi) = (i.opcode() == "dp2a", i.has("hi"));
+            op3(d, i, [Type::B32, Type::B32, Type::S32], move |a, b, c| {
+                let mut s = c as i64;
+                if two {
+                    for k in 0..2 {
+                        let y = b >> (8 * (k + if hi { 2 } else { 0 }));
+                        s += (wide(a >> (16 * k), sa, 16) * wide(y, sb, 8)) as i64;
+                    }
+                } else {
+                    for k in 0..4 {
+                        s += (wide(a >> (8 * k), sa, 8) * wide(b >> (8 * k), sb, 8)) as i64;
+                    }
+                }
+                zx(s as u64, 32)
+            })
+        }
+        "vadd4" | "vsub4" | "vavrg4" | "vabsdiff4" | "vmin4" | "vmax4" => simd4(d, i),
+        other => refuse(format!("`{other}` on .{ty}")),
+    }
+}
+
+fn mul_hi(a: u64, b: u64, signed: bool, bits: u32) -> u64 {
+    if bits == 64 && !signed {
+        return ((u128::from(a) * u128::from(b)) >> 64) as u64;
+    }
+    zx(
+        ((wide(a, signed, bits) * wide(b, signed, bits)) >> bits) as u64,
+        bits,
+    )
+}
+
+fn carry(d: &mut Dec<'_>, i: &Instr, ty: Type) -> D<Op> {
+    let bits = ty.bits();
+    let signed = ty.class() == Class::Signed;
+    let (cc, give, take) = (d.cc, i.has("cc"), i.opcode().ends_with('c'));
+    let mut s: Vec<Slot> = i.args[1..].iter().map(|a| d.src(a, ty)).collect::<D<_>>()?;
+    s.push(if take { cc } else { d.value(0) });
+    let (op, hi) = (i.opcode(), i.has("hi"));
+    let sub = op.starts_with("sub");
+    let mul = op.starts_with("mad");
+    let outs = vec![d.dst(&i.args[0])?, if give { cc } else { NONE }];
+    Ok(opn(outs, s, move |x, o| {
+        let c = u128::from(x[x.len() - 1] & 1);
+        let (a, b) = if mul {
+            (
+                if hi {
+                    mul_hi(x[0], x[1], signed, bits)
+                } else {
+                    zx(x[0].wrapping_mul(x[1]), bits)
+                },
+                zx(x[2], bits),
+            )
+        } else {
+            (zx(x[0], bits), zx(x[1], bits))
+        };
+        let (a, b) = (u128::from(a), u128::from(b));
+        let r = if sub {
+            a.wrapping_sub(b).wrapping_sub(c)
+        } else {
+            a + b + c
+        };
+        o[0] = zx(r as u64, bits);
+        // For subtraction the flag is the borrow.
+        o[1] = (r >> bits & 1) as u64;
+    }))
+}
+
+fn simd4(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
+    let s = |n| i.slot_type(n) == Some(Type::S32);
+    let (rs, sa, sb, sat, acc) = (s("T"), s("U"), s("W"), i.has("sat"), i.has("add"));
+    let op = i.opcode();
+    op3(d, i, [Type::B32; 3], move |a, b, c| {
+        let (mut out, mut sum) = (0u64, 0i128);
+        for k in 0..4 {
+            let (x, y) = (wide(a >> (8 * k), sa, 8), wide(b >> (8 * k), sb, 8));
+            let v = match op {
+                "vadd4" => x + y,
+                "vsub4" => x - y,
+                "vavrg4" => (x + y + 1) >> 1,
+                "vabsdiff4" => (x - y).abs(),
+                "vmin4" => x.min(y),
+                _ => x.max(y),
+            };
+            sum += v;
+            let v = if !sat {
+                v
+            } else if rs {
+                v.clamp(-128, 127)
+            } else {
+                v.clamp(0, 255)
+            };
+            out |= zx(v as u64, 8) << (8 * k);
+        }
+        if acc {
+            zx((sum as u64).wrapping_add(c), 32)
+        } else {
+            out
+        }
+    })
+}
+
+/// Logic and shifts.
+pub(crate) fn logic(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
+    let ty = i.slot_type("T").unwrap_or(Type::B32);
+    let bits = ty.bits();
+    if ty == Type::Pred {
+        let (a, na) = d.pred(&i.args[1])?;
+        let out = d.dst(&i.args[0])?;
+        if i.opcode() == "not" {
+            return Ok(opn(vec![out], vec![a], move |x, o| {
+                o[0] = x[0] ^ 1 ^ u64::from(na)
+            }));
+        }
+        let (b, nb) = d.pred(&i.args[2])?;
+        let op = i.opcode();
+        return Ok(opn(vec![out], vec![a, b], move |x, o| {
+            let (p, q) = (x[0] ^ u64::from(na), x[1] ^ u64::from(nb));
+            o[0] = match op {
+                "and" => p & q,
+                "or" => p | q,
+                _ => p ^ q,
+            };
+        }));
+    }
+    let t2 = [ty; 2];
+    match i.opcode() {
+        "and" => op2(d, i, t2, |a, b| a & b),
+        "or" => op2(d, i, t2, |a, b| a | b),
+        "xor" => op2(d, i, t2, |a, b| a ^ b),
+        "not" => op1(d, i, ty, move |a| zx(!a, bits)),
+        "cnot" => op1(d, i, ty, move |a| u64::from(zx(a, bits) == 0)),
+        "lop3" => {
+            let Operand::Imm(crate::module::Imm::Int(lut)) = i.args[4] else {
+                return refuse("lop3 with a table in a register");
+            };
+            let lut = lut as u64;
+            let f = move |a: u64, b: u64, c: u64| {
+                let mut r = 0u64;
+                for k in 0..8 {
+                    if lut >> k & 1 == 1 {
+                        let p = if k & 4 != 0 { a } else { !a };
+                        let q = if k & 2 != 0 { b } else { !b };
+                        let s = if k & 1 != 0 { c } else { !c };
+                        r |= p & q & s;
+                    }
+                }
+                zx(r, 32)
+            };
+            let Some(op) = i.slot("O") else {
+                return op3(d, i, [ty; 3], f);
+            };
+            let (out, p) = d.dst_pair(&i.args[0])?;
+            let (q, neg) = d.pred(&i.args[5])?;
+            let s = vec![
+                d.src(&i.args[1], ty)?,
+                d.src(&i.args[2], ty)?,
+                d.src(&i.args[3], ty)?,
+                q,
+            ];
+            Ok(opn(vec![out, p], s, move |x, o| {
+                o[0] = f(x[0], x[1], x[2]);
+                let (nz, q) = (u64::from(o[0] != 0), x[3] ^ u64::from(neg));
+                o[1] = if op == "or" { nz | q } else { nz & q };
+            }))
+        }
+        "shf" => {
+            let (left, wrap) = (i.has("l"), i.has("wrap"));
+            op3(d, i, [Type::B32, Type::B32, Type::U32], move |a, b, c| {
+                let n = if wrap {
+                    c & 31
+                } else {
+                    u64::from((c as u32).min(32))
+                };
+                let v = zx(b, 32) << 32 | zx(a, 32);
+                if left {
+                    (v << n) >> 32 & 0xffff_ffff
+                } else {
+                    zx(v >> n, 32)
+                }
+            })
+        }
+        "shl" => op2(d, i, [ty, Type::U32], move |a, n| {
+            let n = n as u32;
+            if n >= bits { 0 } else { zx(a << n, bits) }
+        }),
+        "shr" if ty.class() == Class::Signed => op2(d, i, [ty, Type::U32], move |a, n| {
+            zx((sx(a, bits) >> (n as u32).min(bits - 1)) as u64, bits)
+        }),
+        "shr" => op2(d, i, [ty, Type::U32], move |a, n| {
+            let n = n as u32;
+            if n >= bits { 0 } else { zx(a, bits) >> n }
+        }),
+        "prmt" => {
+            let mode = i.slot("M");
+            op3(d, i, [Type::B32; 3], move |a, b, c| {
+                let v = zx(b, 32) << 32 | zx(a, 32);
+                let byte = |k: u64| v >> (8 * k) & 0xff;
+                let mut out = 0;
+                let n = c & 3;
+                for k in 0..4u64 {
+                    let x = match mode {
+                        None => {
+                            let sel = c >> (4 * k) & 0xf;
+                            let x = byte(sel & 7);
+                            if sel & 8 != 0 { (x >> 7) * 0xff } else { x }
+                        }
+                        Some("f4e") => byte(n + k),
+                        Some("b4e") => byte((n + 8 - k) & 7),
+                        Some("rc8") => byte(n),
+                        Some("ecl") => byte(n.max(k)),
+                        Some("ecr") => byte(n.min(k)),
+                        Some(_) => byte((n & 1) * 2 + (k & 1)),
+                    };
+                    out |= x << (8 * k);
+                }
+                out
+            })
+        }
+        other => refuse(format!("`{other}` on .{ty}")),
+    }
+}
+
+/// A comparison of two values of a type.
+pub(crate) type Cmp = Box<dyn Fn(u64, u64) -> bool + Send + Sync>;
+
+/// Widens a value to f64 for comparison.
+fn float_of(ty: Type, flush: bool) -> fn(u64) -> f64 {
+    match (ty, flush) {
+        (Type::F64, _) => f64::from_bits,
+        (Type::F32, false) => |v| f64::from(f32::from_bits(v as u32)),
+        (Type::F32, true) => |v| f64::from(ftz(f32::from_bits(v as u32))),
+        (Type::Bf16 | Type::Bf16x2, _) => |v| f64::from(b2f(v as u16)),
+        (_, false) => |v| fdecode(v & 0xffff, F16),
+        (_, true) => |v| {
+            let x = fdecode(v & 0xffff, F16);
+            if x.abs() < 6.103_515_625e-5 { 0.0 } else { x }
+        },
+    }
+}
+
+/// The comparison of that name.
+pub(crate) fn comparison(c: &'static str, ty: Type, flush: bool) -> Cmp {
+    let bits = ty.bits();
+    if ty.class() == Class::Float {
+        let w = float_of(ty, flush);
+        return match c {
+            "eq" => Box::new(move |a, b| w(a) == w(b)),
+            "ne" => Box::new(move |a, b| w(a) < w(b) || w(a) > w(b)),
+            "lt" => Box::new(move |a, b| w(a) < w(b)),
+            "le" => Box::new(move |a, b| w(a) <= w(b)),
+            "gt" => Box::new(move |a, b| w(a) > w(b)),
+            "ge" => Box::new(move |a, b| w(a) >= w(b)),
+            "equ" => Box::new(move |a, b| !(w(a) < w(b) || w(a) > w(b))),
+            "neu" => Box::new(move |a, b| w(a) != w(b)),
+            "ltu" => Box::new(move |a, b| !(w(a) >= w(b))),
+            "leu" => Box::new(move |a, b| !(w(a) > w(b))),
+            "gtu" => Box::new(move |a, b| !(w(a) <= w(b))),
+            "geu" => Box::new(move |a, b| !(w(a) < w(b))),
+            "nan" => Box::new(move |a, b| w(a).is_nan() || w(b).is_nan()),
+            _ => Box::new(move |a, b| !w(a).is_nan() && !w(b).is_nan()),
+        };
+    }
+    let signed = ty.class() == Class::Signed;
+    let key = move |v: u64| if signed { sx(v, bits) ^ i64::MIN } else { zx(v, bits) as i64 } as u64;
+    match c {
+        "eq" => Box::new(move |a, b| zx(a, bits) == zx(b, bits)),
+        "ne" => Box::new(move |a, b| zx(a, bits) != zx(b, bits)),
+        "lt" | "lo" => Box::new(move |a, b| key(a) < key(b)),
+        "le" | "ls" => Box::new(move |a, b| key(a) <= key(b)),
+        "gt" | "hi" => Box::new(move |a, b| key(a) > key(b)),
+        _ => Box::new(move |a, b| key(a) >= key(b)),
+    }
+}
+
+/// set, setp, selp, slct, testp.
+pub(crate) fn compare(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
+    let ty = i.slot_type("T").unwrap_or(Type::B32);
+    match i.opcode() {
+        "selp" => {
+            let (p, neg) = d.pred(&i.args[3])?;
+            let s = vec![d.src(&i.args[1], ty)?, d.src(&i.args[2], ty)?, p];
+            let f = lift3(move |a, b, p| if (p & 1 == 1) != neg { a } else { b });
+            Ok(Op::Alu {
+                f: Alu::F3(f),
+                d: vec![d.dst(&i.args[0])?],
+                s,
+            })
+        }
+        "slct" => {
+            let u = i.slot_type("U").unwrap_or(Type::S32);
+            let flush = i.has("ftz");
+            op3(d, i, [ty, ty, u], move |a, b, c| {
+                let take = if u == Type::F32 {
+                    let c = f32::from_bits(c as u32);
+                    (if flush { ftz(c) } else { c }) >= 0.0
+                } else {
+                    c as i32 >= 0
+                };
+                if take { a } else { b }
+            })
+        }
+        "testp" => {
+            let op = i.slot("O").unwrap_or("finite");
+            let w = float_of(ty, false);
+            let sub = move |v: u64| {
+                if ty == Type::F64 {
+                    f64::from_bits(v).is_subnormal()
+                } else {
+                    f32::from_bits(v as u32).is_subnormal()
+                }
+            };
+            op1(d, i, ty, move |a| {
+                let x = w(a);
+                u64::from(match op {
+                    "finite" => x.is_finite(),
+                    "infinite" => x.is_infinite(),
+                    "number" => !x.is_nan(),
+                    "notanumber" => x.is_nan(),
+                    "subnormal" => sub(a),
+                    // The manual counts neither zero nor subnormals.
+                    _ => x.is_finite() && x != 0.0 && !sub(a),
+                })
+            })
+        }
+        _ => {
+            let cmp = comparison(i.slot("C").unwrap_or("eq"), ty, i.has("ftz"));
+            let boolean = i.slot("B");
+            let mut s = vec![d.src(&i.args[1], ty)?, d.src(&i.args[2], ty)?];
+            let mut neg = false;
+            if boolean.is_some() {
+                let (p, n) = d.pred(&i.args[3])?;
+                s.push(p);
+                neg = n;
+            }
+            let comb = move |r: bool, c: u64| {
+                let c = (c & 1 == 1) != neg;
+                match boolean {
+                    None => r,
+                    Some("and") => r && c,
+                    Some("or") => r || c,
+                    Some(_) => r != c,
+                }
+            };
+            let packed = matches!(ty, Type::F16x2 | Type::Bf16x2);
+            if i.opcode() == "set" {
+                let dt = i.slot_type("D").unwrap_or(Type::U32);
+                let (one, w) = match dt {
+                    Type::F32 => (0x3f80_0000u64, 32),
+                    Type::F16 | Type::F16x2 => (0x3c00, 16),
+                    Type::Bf16 | Type::Bf16x2 => (0x3f80, 16),
+                    _ => (zx(u64::MAX, dt.bits()), dt.bits()),
+                };
+                return Ok(opn(vec![d.dst(&i.args[0])?], s, move |x, o| {
+                    let c = x.get(2).copied().unwrap_or(0);
+                    o[0] = u64::from(comb(cmp(x[0], x[1]), c)) * one;
+                    if packed {
+                        o[0] |= (u64::from(comb(cmp(x[0] >> 16, x[1] >> 16), c)) * one) << w;
+                    }
+                }));
+            }
+            let (p, q) = d.dst_pair(&i.args[0])?;
+            if !packed && q == NONE && boolean.is_none() {
+                return Ok(Op::Alu {
+                    f: Alu::F2(lift2(move |a, b| u64::from(cmp(a, b)))),
+                    d: vec![p],
+                    s,
+                });
+            }
+            Ok(opn(vec![p, q], s, move |x, o| {
+                let c = x.get(2).copied().unwrap_or(0);
+                let r = cmp(x[0], x[1]);
+                o[0] = u64::from(comb(r, c));
+                o[1] = u64::from(if packed {
+                    comb(cmp(x[0] >> 16, x[1] >> 16), c)
+                } else {
+                    comb(!r, c)
+                });
+            }))
+        }
+    }
+}

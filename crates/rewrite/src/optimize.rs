@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Equality saturation over one graph, extraction of the cheapest form, and the proof that it equals the first.
+
+use attnc_graph::{GraphError, OpGraph};
+use egg::{CostFunction, Extractor, RecExpr, Runner, SimpleScheduler, StopReason};
+
+use crate::cost::{CostModel, Costs};
+use crate::facts::{Facts, Graph};
+use crate::lang::{Node, from_expr, to_expr};
+use crate::rules::{rules, table};
+
+/// How branches are grouped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// By cost.
+    Auto,
+    /// As few bags as the limits allow.
+    Share,
+    /// Every branch a bag of its own.
+    Each,
+}
+
+/// What rewriting is to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Costs.
+    pub cost: CostModel,
+    /// Grouping.
+    pub plan: Plan,
+    /// Rules to leave out, by name.
+    pub without: Vec<String>,
+    /// E-nodes at most.
+    pub node_limit: usize,
+    /// Whether a proof is wanted (it costs time).
+    pub proof: bool,
+}
+
+/// What rewriting found.
+#[derive(Clone, Debug)]
+pub struct Optimized {
+    /// The fused graph.
+    pub graph: OpGraph,
+    /// The proof's terms, one a line, each but the first naming the rule that made it. Checked by egg.
+    pub proof: Vec<String>,
+    /// Cost of the graph that came in.
+    pub cost_before: u64,
+    /// Cost of the fused graph.
+    pub cost_after: u64,
+    /// E-nodes at the end.
+    pub nodes: usize,
+    /// Rounds of rewriting.
+    pub rounds: usize,
+}
+
+/// Why rewriting failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RewriteError {
+    /// No such rule.
+    #[error("there is no rewrite rule `{name}`; the rules are {known}")]
+    UnknownRule {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A limit was hit before the rules were exhausted.
+    #[error(
+        "rewriting stopped at its limit ({what}); the graph is larger than the rules are meant for"
+    )]
+    Limit {
+        /// Which.
+        what: String,
+    },
+    /// A result that is no graph: a bug of a rule.
+    #[error("a rewrite rule made a term that is no graph: {0}")]
+    Graph(#[from] GraphError),
+}
+
+/// Rewrites `graph` to its cheapest form.
+///
+/// # Errors
+/// An unknown rule in `without`, or a limit that was hit.
+pub fn optimize(graph: &OpGraph, options: &Options) -> Result<Optimized, RewriteError> {
+    if let Some(name) = options
+        .without
+        .iter()
+        .find(|w| !rules().iter().any(|r| r.name == *w))
+    {
+        let known = rules()
+            .iter()
+            .map(|r| r.name)
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(RewriteError::UnknownRule {
+            name: name.clone(),
+            known,
+        });
+    }
+    let start = to_expr(graph);
+    let branches = graph
+        .nodes()
+        .filter(|n| matches!(graph.op(*n), attnc_graph::Op::Scatter))
+        .count();
+    // Beyond 32 branches the bags of a quadratic number of pairs would be tried: small groups keep that linear.
+    let cap = match options.plan {
+        Plan::Each => 1,
+        Plan::Auto | Plan::Share => {
+            if branches <= 32 {
+                64
+            } else {
+                4
+            }
+        }
+    };
+    let table = table(cap, &options.without);
+    let mut runner = Runner::<Node, Facts, ()>::new(Facts::of(graph.header()));
+    if options.proof {
+        runner = runner.with_explanations_enabled();
+    }
+    let mut runner = runner
+        .with_expr(&start)
+        .with_iter_limit(4 * branches + 64)
+        .with_node_limit(options.node_limit)
+        .with_time_limit(std::time::Duration::from_secs(u64::from(u32::MAX)))
+        .with_scheduler(SimpleScheduler)
+        .run(&table);
+    match &runner.stop_reason {
+        Some(StopReason::Saturated) | None => {}
+        Some(StopReason::NodeLimit(n)) => {
+            return Err(RewriteError::Limit {
+                what: format!("{n} e-nodes"),
+            });
+        }
+        Some(StopReason::IterationLimit(n)) => {
+            return Err(RewriteError::Limit {
+                what: format!("{n} rounds"),
+            });
+        }
+        Some(StopReason::TimeLimit(_) | StopReason::Other(_)) => {
+            return Err(RewriteError::Limit {
+                what: "time".to_string(),
+            });
+        }
+    }
+    let root = runner.roots[0];
+    let costs = Costs {
+        graph: &runner.egraph,
+        model: &options.cost,
+    };
+    let facts = || Facts::of(graph.header());
+    let cost_before = cost_of(&start, facts(), &options.cost);
+    let best = if options.plan == Plan::Share {
+        Extractor::new(&runner.egraph, Fewest(costs))
+            .find_best(root)
+            .1
+    } else {
+        Extractor::new(&runner.egraph, costs).find_best(root).1
+    };
+    let cost_after = cost_of(&best, facts(), &options.cost);
+    let proof = if options.proof {
+        explain(&mut runner, &start, &best, &table)
+    } else {
+        Vec::new()
+    };
+    let (nodes, rounds) = (runner.egraph.total_size(), runner.iterations.len());
+    Ok(Optimized {
+        graph: from_expr(graph.header(), &best)?,
+        proof,
+        cost_before,
+        cost_after,
+        nodes,
+        rounds,
+    })
+}
+
+/// The cost of one term: of an e-graph that holds nothing else.
+fn cost_of(e: &RecExpr<Node>, facts: Facts, model: &CostModel) -> u64 {
+    let mut graph = Graph::new(facts);
+    let root = graph.add_expr(e);
+    graph.rebuild();
+    Extractor::new(
+        &graph,
+        Costs {
+            graph: &graph,
+            model,
+        },
+    )
+    .find_best_cost(root)
+}
+
+fn explain(
+    runner: &mut Runner<Node, Facts, ()>,
+    start: &RecExpr<Node>,
+    best: &RecExpr<Node>,
+    table: &[egg::Rewrite<Node, Facts>],
+) -> Vec<String> {
+    let mut e = runner.explain_equivalence(start, best);
+    e.check_proof(table);
+    e.get_flat_strings()
+}
+
+/// Costs with sums of bags so dear that the fewest groups win.
+struct Fewest<'a>(Costs<'a>);
+
+impl CostFunction<Node> for Fewest<'_> {
+    type Cost = u64;
+    fn cost<C: FnMut(egg::Id) -> u64>(&mut self, n: &Node, child: C) -> u64 {
+        let own = if matches!(n, Node::Sum(_)) {
+            u64::MAX >> 12
+        } else {
+            0
+        };
+        self.0.cost(n, child).saturating_add(own)
+    }
+}

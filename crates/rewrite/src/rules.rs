@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The rules: named one-line theorems, each with its reason and side condition.
+//!
+//! All are directed from the unfused towards the fused form, none makes the whole fused form by itself, and conditions read constants
+//! and the profile only, so the e-graph is the same for every sequence length.
+
+use attnc_graph::{Exponential, Once, RowMap, Segment, Term};
+use egg::{Applier, Id, PatternAst, Rewrite, Subst, Symbol, Var, rewrite};
+
+use crate::facts::{Fact, Facts, Graph, aligned, map_of};
+use crate::lang::{Node, put_exponential, put_once};
+
+/// A rule as people see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleInfo {
+    /// Name, as `--without` takes it.
+    pub name: &'static str,
+    /// What becomes what.
+    pub theorem: &'static str,
+    /// Why it holds.
+    pub reason: &'static str,
+    /// When it holds.
+    pub condition: &'static str,
+}
+
+macro_rules! table {
+    ($($name:literal, $theorem:literal, $reason:literal, $condition:literal;)*) => {
+        &[$(RuleInfo { name: $name, theorem: $theorem, reason: $reason, condition: $condition }),*]
+    };
+}
+
+/// Every rule, in the order of the pipeline.
+pub fn rules() -> &'static [RuleInfo] {
+    table! {
+        "flash",         "softmax(mask(c * q k^T)) v => finish(attend(q, k, v))", "a softmax is a state, divided by its sum at the end", "none";
+        "base-2",        "attend exp c => attend exp2 (c log2 e)",                "e^x = 2^(x log2 e)", "none";
+        "gather-fusion", "scatter(finish(attend(gather q, gather k, gather v))) => finish(attend(q, k, v, once{branch}))", "a branch's rows are a strided set", "rows = aligned, or r divides w, or w = whole; otherwise the bag keeps the displaced row map";
+        "merge-states",  "merge(finish a, finish b) => finish(join a b)",         "mixing by exp(lse) is the merge of states", "zero_lse = covered (merge occurs only then)";
+        "join-bags",     "join(attend A, attend B) => attend(A + B)",             "states are a commutative monoid over multisets of keys", "same q, k, v, exponential and row map";
+        "stream",        "join(s, attend A) => fold(s, A)",                       "a second state need not exist", "none";
+        "score-once",    "once A + once B => once(A u B)",                        "c = popcount(mask & mask & E)", "one row map, at most 64 branches, periods within 64";
+        "duplicates",    "once{a b} + once{c b} => once{(a + c) b}",              "two equal branches are one of their summed weight", "the same lone branch";
+        "dense",         "once{w (whole, 1)} => dense w",                         "every key, whatever the head", "ragged = masked or N is one segment (whole)";
+        "panels",        "attend(q, k, v) => attend(q, panels k, panels v)",      "rows of one (kv head, phase, segment) see the same keys", "none";
+    }
+}
+
+fn var(s: &str) -> Var {
+    s.parse().unwrap_or_else(|_| Var::from_u32(0))
+}
+
+fn once_of(g: &Graph, id: Id) -> Option<Once> {
+    match &g[id].data {
+        Fact::Once(o) => Some(o.clone()),
+        _ => None,
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// The union of two bags, if masks can tell its branches apart.
+fn unite(a: &Once, b: &Once, cap: usize) -> Option<Once> {
+    if a.map != b.map || a.map == RowMap::Displaced || a.zero_keys != b.zero_keys {
+        return None;
+    }
+    let mut terms = a.terms.clone();
+    for t in &b.terms {
+        match terms.iter_mut().find(|x| x.branch == t.branch) {
+            Some(x) => x.weight = x.weight.checked_add(t.weight)?,
+            None => terms.push(*t),
+        }
+    }
+    terms.sort_unstable();
+    let period = terms.iter().try_fold(1u64, |l, t| {
+        (t.branch.dilation / gcd(l, t.branch.dilation)).checked_mul(l)
+    })?;
+    (terms.len() == 1 || (terms.len() <= cap && period <= 64)).then(|| Once {
+        terms,
+        map: a.map,
+        zero_keys: a.zero_keys,
+    })
+}
+
+/// `score-once` and `duplicates`: unites the two bags at the end of a sum.
+struct Unite {
+    tail: bool,
+    lone: bool,
+    cap: usize,
+}
+
+impl Applier<Node, Facts> for Unite {
+    fn apply_one(
+        &self,
+        g: &mut Graph,
+        id: Id,
+        s: &Subst,
+        _: Option<&PatternAst<Node>>,
+        rule: Symbol,
+    ) -> Vec<Id> {
+        let (Some(a), Some(b)) = (once_of(g, s[var("?x")]), once_of(g, s[var("?y")])) else {
+            return Vec::new();
+        };
+        let same = a.terms.len() == 1
+            && b.terms.len() == 1
+            && a.terms[0].branch == b.terms[0].branch
+            && a.map == b.map;
+        if self.lone != same {
+            return Vec::new();
+        }
+        let united = if same {
+            a.terms[0]
+                .weight
+                .checked_add(b.terms[0].weight)
+                .map(|weight| Once {
+                    terms: vec![Term {
+                        branch: a.terms[0].branch,
+                        weight,
+                    }],
+                    ..a
+                })
+        } else {
+            unite(&a, &b, self.cap)
+        };
+        let Some(o) = united else { return Vec::new() };
+        let o = put_once(g, &o, Node::Once);
+        let new = if self.tail {
+            g.add(Node::Sum([s[var("?a")], o]))
+        } else {
+            o
+        };
+        if g.union_trusted(id, new, rule) {
+            vec![id]
+        } else {
+            Vec::new()
+        }
+    }
+    fn vars(&self) -> Vec<Var> {
+        let mut v = vec![var("?x"), var("?y")];
+        if self.tail {
+            v.push(var("?a"));
+        }
+        v
+    }
+}
+
+/// `base-2`.
+struct Base2;
+
+impl Applier<Node, Facts> for Base2 {
+    fn apply_one(
+        &self,
+        g: &mut Graph,
+        id: Id,
+        s: &Subst,
+        _: Option<&PatternAst<Node>>,
+        rule: Symbol,
+    ) -> Vec<Id> {
+        let Fact::Real(c) = g[s[var("?c")]].data else {
+            return Vec::new();
+        };
+        let (f, c) = put_exponential(
+            g,
+            Exponential {
+                base2: true,
+                scale: c * std::f64::consts::LOG2_E,
+            },
+        );
+        let new = g.add(Node::Attend([
+            f,
+            c,
+            s[var("?q")],
+            s[var("?k")],
+            s[var("?v")],
+            s[var("?bag")],
+        ]));
+        if g.union_trusted(id, new, rule) {
+            vec![id]
+        } else {
+            Vec::new()
+        }
+    }
+    fn vars(&self) -> Vec<Var> {
+        ["?c", "?q", "?k", "?v", "?bag"].map(var).to_vec()
+    }
+}
+
+/// `gather-fusion`.
+struct Strided;
+
+impl Applier<Node, Facts> for Strided {
+    fn apply_one(
+        &self,
+        g: &mut Graph,
+        id: Id,
+        s: &Subst,
+        _: Option<&PatternAst<Node>>,
+        rule: Symbol,
+    ) -> Vec<Id> {
+        let Fact::Branch(branch) = g[s[var("?b")]].data else {
+            return Vec::new();
+        };
+        let map = if aligned(&g.analysis, branch) {
+            RowMap::Aligned
+        } else {
+            RowMap::Displaced
+        };
+        let once = Once {
+            terms: vec![Term { branch, weight: 1 }],
+            map,
+            zero_keys: g.analysis.zero_keys,
+        };
+        let bag = put_once(g, &once, Node::Once);
+        let attend = g.add(Node::Attend([
+            s[var("?e")],
+            s[var("?c")],
+            s[var("?q")],
+            s[var("?k")],
+            s[var("?v")],
+            bag,
+        ]));
+        let new = g.add(Node::Finish([attend]));
+        if g.union_trusted(id, new, rule) {
+            vec![id]
+        } else {
+            Vec::new()
+        }
+    }
+    fn vars(&self) -> Vec<Var> {
+        ["?b", "?e", "?c", "?q", "?k", "?v"].map(var).to_vec()
+    }
+}
+
+/// `dense`.
+struct Dense;
+
+impl Applier<Node, Facts> for Dense {
+    fn apply_one(
+        &self,
+        g: &mut Graph,
+        id: Id,
+        s: &Subst,
+        _: Option<&PatternAst<Node>>,
+        rule: Symbol,
+    ) -> Vec<Id> {
+        let (Fact::Branch(b), Fact::Num(w)) = (&g[s[var("?b")]].data, &g[s[var("?w")]].data) else {
+            return Vec::new();
+        };
+        if b.segment != Segment::Whole || b.dilation != 1 {
+            return Vec::new();
+        }
+        let w = g.add(Node::Num(*w));
+        let new = g.add(Node::Dense([w]));
+        if g.union_trusted(id, new, rule) {
+            vec![id]
+        } else {
+            Vec::new()
+        }
+    }
+    fn vars(&self) -> Vec<Var> {
+        ["?b", "?w"].map(var).to_vec()
+    }
+}
+
+fn same_map(g: &mut Graph, _: Id, s: &Subst) -> bool {
+    let (a, b) = (map_of(&g[s[var("?x")]].data), map_of(&g[s[var("?y")]].data));
+    a.is_some() && a == b
+}
+
+/// The rules for egg. `cap`: branches a bag may hold; 1 keeps every branch on its own.
+pub(crate) fn table(cap: usize, without: &[String]) -> Vec<Rewrite<Node, Facts>> {
+    let all: Vec<(&str, Rewrite<Node, Facts>)> = vec![
+        (
+            "flash",
+            rewrite!("flash"; "(pv (softmax (mask (scale ?c (qk (gather-query ?b ?q) ?k)))) ?v)" => "(finish (attend exp ?c (gather-query ?b ?q) ?k ?v (local ?b)))"),
+        ),
+        (
+            "base-2",
+            rewrite!("base-2"; "(attend exp ?c ?q ?k ?v ?bag)" => { Base2 }),
+        ),
+        (
+            "gather-fusion",
+            rewrite!("gather-fusion"; "(scatter (finish (attend ?e ?c (gather-query ?b ?q) (gather-key ?b ?k) (gather-key ?b ?v) (local ?b))))" => { Strided }),
+        ),
+        (
+            "merge-states",
+            rewrite!("merge-states"; "(merge (finish ?a) (finish ?b))" => "(finish (join ?a ?b))"),
+        ),
+        (
+            "join-bags",
+            rewrite!("join-bags"; "(join (attend ?e ?c ?q ?k ?v ?x) (attend ?e ?c ?q ?k ?v ?y))" => "(attend ?e ?c ?q ?k ?v (sum ?x ?y))" if same_map),
+        ),
+        (
+            "stream",
+            rewrite!("stream"; "(join ?s (attend ?e ?c ?q ?k ?v ?bag))" => "(fold ?e ?c ?s ?q ?k ?v ?bag)"),
+        ),
+        (
+            "score-once",
+            rewrite!("score-once"; "(sum ?x ?y)" => { Unite { tail: false, lone: false, cap } }),
+        ),
+        (
+            "score-once",
+            rewrite!("score-once-tail"; "(sum (sum ?a ?x) ?y)" => { Unite { tail: true, lone: false, cap } }),
+        ),
+        (
+            "duplicates",
+            rewrite!("duplicates"; "(sum ?x ?y)" => { Unite { tail: false, lone: true, cap } }),
+        ),
+        (
+            "duplicates",
+            rewrite!("duplicates-tail"; "(sum (sum ?a ?x) ?y)" => { Unite { tail: true, lone: true, cap } }),
+        ),
+        (
+            "dense",
+            rewrite!("dense"; "(once aligned ?z (x ?w ?b))" => { Dense }),
+        ),
+        (
+            "panels",
+            rewrite!("panels"; "(attend ?e ?c q k v ?bag)" => "(attend ?e ?c q (panels k) (panels v) ?bag)"),
+        ),
+        (
+            "panels",
+            rewrite!("panels-fold"; "(fold ?e ?c ?s q k v ?bag)" => "(fold ?e ?c ?s q (panels k) (panels v) ?bag)"),
+        ),
+    ];
+    all.into_iter()
+        .filter(|(name, _)| !without.iter().any(|w| w == name))
+        .map(|(_, r)| r)
+        .collect()
+}
