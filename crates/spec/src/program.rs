@@ -27,7 +27,13 @@ pub(crate) fn resolve_file(
     globals(&lowered.globals, &mut eval);
     let built = attentions(&lowered, imported, &mut eval);
     if named {
-        for (hir, built) in lowered.attentions.iter().zip(&built) {
+        // What cannot be read may be just what is missed.
+        for (hir, built) in lowered
+            .attentions
+            .iter()
+            .zip(&built)
+            .filter(|(hir, _)| hir.complete)
+        {
             if let (Some(op), Some(branches)) = (&built.operator, &built.branches) {
                 let base = match hir.base {
                     Base::Own(_, span) | Base::Imported(_, span) => Some(span),

@@ -342,8 +342,13 @@ impl Lowerer<'_> {
             let close = self.suggest.closest(name, all.map(|f| f.name()));
             self.forgiven
                 .extend(close.as_deref().and_then(Field::from_name));
+            let branches = name.starts_with("branch");
+            self.forgiven.extend(branches.then_some(Field::Segment));
             let help = match close {
                 Some(close) => format!("did you mean `{close}`?"),
+                None if branches => {
+                    "a branch is written `branch { segment = 2048 }`, without `=`".to_owned()
+                }
                 None => format!("{place} has the fields {}", names.join(", ")),
             };
             let message = format!("unknown field `{name}`");

@@ -59,7 +59,9 @@ impl Lowerer<'_> {
         let Some(function) = Function::from_name(&name.name) else {
             let value = self.is_known(&name.name);
             let functions = Function::ALL.map(Function::name);
-            let help = if value {
+            let help = if name.name == "range" {
+                "a range is written `0..n`, after `in`".to_owned()
+            } else if value {
                 format!(
                     "`{}` is no function; a product is written with `*`",
                     name.name
@@ -179,7 +181,7 @@ impl Lowerer<'_> {
         }
         let words: &[Word] = self.field.map_or(&[], Field::words);
         let otherwise = match self.field {
-            Some(field) if !words.is_empty() => {
+            Some(field) if words.len() > 1 => {
                 format!("`{}` takes {}", field.name(), word_list(words))
             }
             _ => "give it a value with `let`".to_owned(),

@@ -6,7 +6,7 @@ use attnc_diag::{Code, Diagnostic};
 use super::Parser;
 use crate::ast::{BlockItem, Branch, Field, For, Over};
 use crate::limits::MAX_DEPTH;
-use crate::token::{Keyword, Kind};
+use crate::token::{Keyword, Kind, Token};
 
 /// What a block is the inside of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Parser<'_> {
             self.too_deep("blocks");
             self.skip_block();
         } else {
-            self.block_items(inside, &mut items);
+            self.block_items(open, inside, &mut items);
         }
         self.block_depth -= 1;
         self.close(open, Kind::RBrace, "}");
@@ -67,7 +67,7 @@ impl Parser<'_> {
         self.blamed = Some(self.at);
     }
 
-    fn block_items(&mut self, inside: Inside, items: &mut Vec<BlockItem>) {
+    fn block_items(&mut self, open: Token, inside: Inside, items: &mut Vec<BlockItem>) {
         loop {
             let field_before = matches!(items.last(), Some(BlockItem::Field(_)));
             match self.kind() {
@@ -78,6 +78,12 @@ impl Parser<'_> {
                 Kind::Keyword(Keyword::Use) => {
                     self.item_out_of_place("`use`", inside, "`use` stands at the top level");
                     self.use_item();
+                }
+                // The brace of the branch before was forgotten; `close` says so.
+                Kind::Keyword(Keyword::Branch | Keyword::For | Keyword::Let)
+                    if inside == Inside::Branch && self.is_dedented(open) =>
+                {
+                    return;
                 }
                 Kind::Keyword(Keyword::Branch) => {
                     if inside == Inside::Branch {
@@ -263,15 +269,18 @@ impl Parser<'_> {
         if self.kind() != Kind::LBrace {
             let help = "write `branch { segment = ..., dilation = ... }`";
             self.unexpected("`{`", Some(help.to_owned()));
-            // `branch segment = 8`: what is on the line is its fields.
+            // `branch segment = 8`, `branch(segment = 8)`: what follows are its fields.
+            let parenthesis = self.eat(Kind::LParen);
             while self.kind() == Kind::Ident
                 && self.kind_after(1) == Kind::Eq
-                && self.token().newlines == 0
+                && (self.token().newlines == 0 || parenthesis)
             {
                 self.field();
                 self.eat(Kind::Comma);
             }
-            if self.kind() != Kind::RBrace && self.token().newlines == 0 {
+            if parenthesis {
+                self.eat(Kind::RParen);
+            } else if self.kind() != Kind::RBrace && self.token().newlines == 0 {
                 self.skip_in_block();
             }
             return None;
@@ -308,12 +317,24 @@ impl Parser<'_> {
             return None;
         }
         let over = self.over();
-        if self.kind() != Kind::LBrace {
-            self.unexpected("`{`", None);
-            self.skip_in_block();
-            return None;
-        }
-        let body = self.block(Inside::For);
+        let body = if self.kind() == Kind::LBrace {
+            self.block(Inside::For)
+        } else {
+            self.unexpected(
+                "`{`",
+                Some("the body of a `for` stands in braces".to_owned()),
+            );
+            match self.kind() {
+                // `for i in 0..5 branch { ... }`
+                Kind::Keyword(Keyword::Branch) => {
+                    self.branch().map(BlockItem::Branch).into_iter().collect()
+                }
+                _ => {
+                    self.skip_in_block();
+                    return None;
+                }
+            }
+        };
         Some(For {
             variable: variable?,
             over,

@@ -136,7 +136,9 @@ impl Parser<'_> {
                     indices += 1;
                     self.bump();
                     let index = self.deeper(Self::value);
-                    self.close(open, Kind::RBracket, "]");
+                    if !self.close(open, Kind::RBracket, "]") {
+                        return self.hole(start);
+                    }
                     expr = Expr {
                         kind: ExprKind::Index(Box::new(expr), Box::new(index)),
                         span: self.span_from(start),
@@ -196,7 +198,7 @@ impl Parser<'_> {
                 self.bump();
                 let elements = self.arguments(token, Kind::RBracket, "]");
                 return Expr {
-                    kind: ExprKind::List(elements),
+                    kind: elements.map_or(ExprKind::Error, ExprKind::List),
                     span: self.span_from(start),
                 };
             }
@@ -268,7 +270,7 @@ impl Parser<'_> {
         let start = name.span;
         let arguments = self.arguments(open, Kind::RParen, ")");
         Expr {
-            kind: ExprKind::Call(name, arguments),
+            kind: arguments.map_or(ExprKind::Error, |list| ExprKind::Call(name, list)),
             span: self.span_from(start),
         }
     }
@@ -286,15 +288,17 @@ impl Parser<'_> {
             self.arguments(open, Kind::RParen, ")");
             return self.hole(start);
         }
-        self.close(open, Kind::RParen, ")");
+        if !self.close(open, Kind::RParen, ")") {
+            return self.hole(start);
+        }
         Expr {
             kind: ExprKind::Paren(Box::new(inner)),
             span: self.span_from(start),
         }
     }
 
-    /// Elements of a list or arguments of a call, behind the opening bracket `open`, and the closing bracket.
-    fn arguments(&mut self, open: Token, closing: Kind, symbol: &str) -> Vec<Expr> {
+    /// Elements of a list or arguments of a call, behind the opening bracket `open`, and the closing bracket; `None` without that.
+    fn arguments(&mut self, open: Token, closing: Kind, symbol: &str) -> Option<Vec<Expr>> {
         let mut list = Vec::new();
         while !matches!(
             self.kind(),
@@ -329,8 +333,7 @@ impl Parser<'_> {
                 break;
             }
         }
-        self.close(open, closing, symbol);
-        list
+        self.close(open, closing, symbol).then_some(list)
     }
 
     /// Whether the present token begins an item, so that a bracket before it was forgotten.

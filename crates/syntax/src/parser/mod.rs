@@ -260,10 +260,32 @@ impl Parser<'_> {
         found
     }
 
+    /// Whether the present token stands on a later line than `before`, and not further in than that line.
+    fn is_dedented(&self, before: Token) -> bool {
+        // A line that is longer than that has no indentation worth looking for.
+        const REACH: usize = 1024;
+        let indent = |token: Token| {
+            let end = token.start as usize;
+            let head = &self.text.as_bytes()[end.saturating_sub(REACH)..end];
+            let line = match head.iter().rposition(|b| *b == b'\n') {
+                Some(at) => &head[at + 1..],
+                None if end <= REACH => head,
+                None => return None,
+            };
+            Some(
+                line.iter()
+                    .take_while(|b| matches!(b, b' ' | b'\t'))
+                    .count(),
+            )
+        };
+        let (here, there) = (indent(self.token()), indent(before));
+        self.token().newlines > 0 && here.zip(there).is_some_and(|(here, there)| here <= there)
+    }
+
     /// Passes the closing bracket of `open`, or reports `open` as not closed.
-    fn close(&mut self, open: Token, kind: Kind, symbol: &str) {
+    fn close(&mut self, open: Token, kind: Kind, symbol: &str) -> bool {
         if self.eat(kind) {
-            return;
+            return true;
         }
         let found = self.describe(self.token());
         let label = format!("this `{}` is not closed", self.text_of(open));
@@ -276,6 +298,7 @@ impl Parser<'_> {
         .with_secondary(self.span(), format!("`{symbol}` expected before this"))
         .with_help(format!("add `{symbol}`"));
         self.report(diagnostic);
+        false
     }
 
     /// A name, or a report that one is missing. Keywords in its place are reported and taken as the name.
@@ -320,6 +343,15 @@ impl Parser<'_> {
             return None;
         }
         let word = word.to_ascii_lowercase();
+        let alias = match word.as_str() {
+            "import" | "include" => "use",
+            "const" | "var" | "def" => "let",
+            "op" | "operator" | "attn" => "attention",
+            _ => "",
+        };
+        if let Some(name) = candidates.iter().find(|name| **name == alias) {
+            return Some(name);
+        }
         candidates
             .iter()
             .copied()
