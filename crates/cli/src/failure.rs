@@ -48,6 +48,25 @@ pub(crate) enum Failure {
         /// The file.
         file: String,
     },
+    /// The tensors of a run cannot be had.
+    #[error(transparent)]
+    Input(#[from] attnc::InputError),
+    /// A backend refused or failed.
+    #[error(transparent)]
+    Engine(#[from] attnc::EngineError),
+    /// A run failed.
+    #[error(transparent)]
+    Execute(#[from] attnc::ExecuteError),
+    /// The result differs from the oracle's by more than is allowed.
+    #[error("verification failed: {bad_rows} of {rows} rows beyond their bound; {worst}")]
+    Unverified {
+        /// Rows beyond their bound.
+        bad_rows: usize,
+        /// Rows compared.
+        rows: usize,
+        /// The worst row, in words.
+        worst: String,
+    },
     /// `fmt --check` found files to format.
     #[error("{0} not formatted; `attnc fmt` without --check formats in place")]
     NotFormatted(String),
@@ -73,6 +92,10 @@ impl Failure {
             | Failure::Write { .. }
             | Failure::UnknownOperator { .. }
             | Failure::NoOperator { .. }
+            | Failure::Input(_)
+            | Failure::Engine(_)
+            | Failure::Execute(_)
+            | Failure::Unverified { .. }
             | Failure::NotFormatted(_) => 1,
         }
     }

@@ -73,6 +73,29 @@ pub(crate) fn write_with(
     }
 }
 
+/// Whether [`write_with`] is going to be allowed, asked before long work. Leaves nothing behind and changes nothing.
+///
+/// # Errors
+/// [`Failure::Write`] with what the system said.
+pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
+    let answer = match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+        // Opening a pipe would wait for its reader; a device says so when it is written.
+        Ok(meta) if !meta.is_file() => Ok(()),
+        Ok(_) => fs::OpenOptions::new().write(true).open(path).map(|_| ()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let place = link_target(path);
+            let folder = place.parent().filter(|p| !p.as_os_str().is_empty());
+            tempfile::tempfile_in(folder.unwrap_or(Path::new("."))).map(|_| ())
+        }
+        Err(error) => Err(error),
+    };
+    answer.map_err(|source| Failure::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// Where a dangling link points: the file to create is the one it names.
 fn link_target(path: &Path) -> PathBuf {
     match fs::read_link(path) {

@@ -93,6 +93,11 @@ proptest! {
         let mut found = codes(&resolution);
         found.sort_unstable();
         prop_assert_eq!(found, walked(op));
+        // The place that is named is one that no branch covers.
+        for d in resolution.diagnostics.iter().filter(|d| d.code.id() == "W03") {
+            let numbers: Vec<u64> = d.message.split(' ').filter_map(|word| word.parse().ok()).collect();
+            prop_assert!((0..op.branches.len()).all(|b| !covers(op, b, numbers[0], numbers[1])), "{}", d.message);
+        }
     }
 }
 

@@ -1,111 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Tensor files in the safetensors format: reading by memory map, writing in one stream.
+//! Tensor files in the safetensors format, read by memory map.
 //!
 //! In: a path. Out: tensors by name, in their own storage type or cast; or a typed error that says what is wrong with the file.
-//! Written files have the same bytes for the same tensors: names in the order given, the header padded with blanks to 8 bytes.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use memmap2::Mmap;
 use rayon::prelude::*;
-use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 
 use crate::elem::{Elem, Storage};
-use crate::tensor::{Tensor, TensorError};
-
-/// Why a tensor file could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// The operating system refused to open or read it.
-    #[error("cannot read {path}: {source}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file ends before what its header announces.
-    #[error("{path} is truncated: it has {found} bytes, its header announces {expected}")]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-        /// Bytes announced, header included.
-        expected: u64,
-        /// Bytes there are.
-        found: u64,
-    },
-    /// There is more than the header announces.
-    #[error("{path} has {found} bytes, {expected} are announced by its header: trailing data")]
-    Trailing {
-        /// The file.
-        path: PathBuf,
-        /// Bytes announced, header included.
-        expected: u64,
-        /// Bytes there are.
-        found: u64,
-    },
-    /// The header's length field is beyond the format's limit of 100 MB: most likely no safetensors file.
-    #[error("{path} is not a safetensors file: its header would be {bytes} bytes long")]
-    HeaderTooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The length field.
-        bytes: u64,
-    },
-    /// The header is not what the format demands.
-    #[error("{path} is not a valid safetensors file: {reason}")]
-    BadHeader {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// No tensor of that name.
-    #[error("{path} has no tensor `{name}` (it has: {})", list(.have))]
-    Missing {
-        /// The file.
-        path: PathBuf,
-        /// The name looked for.
-        name: String,
-        /// The names there are, sorted.
-        have: Vec<String>,
-    },
-    /// The tensor's elements are of a type that is not read here.
-    #[error("tensor `{name}` of {path} has dtype {found}; F32, BF16, F16 and F64 are accepted")]
-    WrongDType {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// Its dtype as the file names it.
-        found: String,
-    },
-    /// No memory for the tensor.
-    #[error("tensor `{name}` of {path}: {source}")]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// What could not be had.
-        source: TensorError,
-    },
-}
-
-fn list(names: &[String]) -> String {
-    const MOST: usize = 12;
-    if names.is_empty() {
-        return "none".to_owned();
-    }
-    let mut text = names[..names.len().min(MOST)].join(", ");
-    if names.len() > MOST {
-        text.push_str(", ...");
-    }
-    text
-}
+use crate::file_error::{FileError, explain};
+use crate::tensor::Tensor;
 
 /// Where the bytes of an open file are.
 #[derive(Debug)]
@@ -282,129 +191,10 @@ fn convert<A: Elem>(bytes: &[u8], out: &mut Tensor) {
     }
 }
 
-/// Turns the reader's error into ours, with the numbers that a user needs.
-fn explain(path: &Path, bytes: &[u8], error: SafeTensorError) -> FileError {
-    let path = path.to_path_buf();
-    let found = bytes.len() as u64;
-    let Some(field) = bytes.get(..8) else {
-        return FileError::Truncated {
-            path,
-            expected: 8,
-            found,
-        };
-    };
-    let header = u64::from_le_bytes([
-        field[0], field[1], field[2], field[3], field[4], field[5], field[6], field[7],
-    ]);
-    match error {
-        SafeTensorError::HeaderTooLarge => FileError::HeaderTooLarge {
-            path,
-            bytes: header,
-        },
-        SafeTensorError::HeaderTooSmall | SafeTensorError::InvalidHeaderLength => {
-            FileError::Truncated {
-                path,
-                expected: header.saturating_add(8),
-                found,
-            }
-        }
-        SafeTensorError::MetadataIncompleteBuffer => {
-            let expected = announced(bytes, header).unwrap_or(found);
-            if expected > found {
-                FileError::Truncated {
-                    path,
-                    expected,
-                    found,
-                }
-            } else {
-                FileError::Trailing {
-                    path,
-                    expected,
-                    found,
-                }
-            }
-        }
-        other => FileError::BadHeader {
-            path,
-            reason: other.to_string(),
-        },
-    }
-}
-
-/// File size that a well-formed header announces: the largest end offset, after the header.
-fn announced(bytes: &[u8], header: u64) -> Option<u64> {
-    let start = 8 + usize::try_from(header).ok()?;
-    let json: serde_json::Value = serde_json::from_slice(bytes.get(8..start)?).ok()?;
-    let end = json
-        .as_object()?
-        .values()
-        .filter_map(|v| v.get("data_offsets")?.get(1)?.as_u64())
-        .max()
-        .unwrap_or(0);
-    end.checked_add(start as u64)
-}
-
-/// Writes a file of tensors in the order given. `metadata` becomes the header's `__metadata__`. Tensors are written whole, so `out` needs no buffer.
-///
-/// # Errors
-/// What `out` says.
-pub fn write_safetensors(
-    out: &mut dyn Write,
-    tensors: &[(&str, &Tensor)],
-    metadata: &[(&str, &str)],
-) -> io::Result<()> {
-    let mut header = serde_json::Map::new();
-    if !metadata.is_empty() {
-        let entries = metadata.iter().map(|&(k, v)| (k.to_owned(), v.into()));
-        header.insert(
-            "__metadata__".to_owned(),
-            serde_json::Value::Object(entries.collect()),
-        );
-    }
-    let mut at = 0usize;
-    for (name, t) in tensors {
-        let end = at + t.bytes().len();
-        header.insert(
-            (*name).to_owned(),
-            serde_json::json!({
-                "dtype": file_dtype(t.storage()), "shape": t.shape(), "data_offsets": [at, end],
-            }),
-        );
-        at = end;
-    }
-    let mut text = serde_json::Value::Object(header).to_string().into_bytes();
-    // Tensor data starts at a multiple of 8.
-    text.resize(text.len().next_multiple_of(8), b' ');
-    out.write_all(&(text.len() as u64).to_le_bytes())?;
-    out.write_all(&text)?;
-    tensors.iter().try_for_each(|(_, t)| write_elements(out, t))
-}
-
-fn write_elements(out: &mut dyn Write, t: &Tensor) -> io::Result<()> {
-    if cfg!(target_endian = "little") {
-        return out.write_all(t.bytes());
-    }
-    t.bytes()
-        .chunks_exact(t.storage().bytes())
-        .try_for_each(|e| {
-            let mut e = e.to_vec();
-            e.reverse();
-            out.write_all(&e)
-        })
-}
-
-fn file_dtype(storage: Storage) -> &'static str {
-    match storage {
-        Storage::F32 => "F32",
-        Storage::Bf16 => "BF16",
-        Storage::F16 => "F16",
-        Storage::F64 => "F64",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file_write::write_safetensors;
 
     fn sample(dir: &Path) -> PathBuf {
         let path = dir.join("a.safetensors");

@@ -6,6 +6,8 @@
 mod dtype;
 mod elem;
 mod file;
+mod file_error;
+mod file_write;
 pub mod measure;
 mod normal;
 mod tensor;
@@ -14,7 +16,9 @@ mod view;
 
 pub use dtype::DType;
 pub use elem::{Elem, Storage};
-pub use file::{FileError, TensorFile, write_safetensors};
+pub use file::TensorFile;
+pub use file_error::FileError;
+pub use file_write::write_safetensors;
 pub use normal::{fill_normal, normal_tensor};
 pub use tensor::{Tensor, TensorError};
 pub use tolerance::{Bounds, Exactness, Place, ROW_FACTOR};

@@ -14,6 +14,7 @@ pub(crate) mod hash;
 pub(crate) mod lsp;
 pub(crate) mod plot;
 pub(crate) mod run;
+mod run_table;
 pub(crate) mod targets;
 pub(crate) mod tune;
 

@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `attnc run`: compile and run on real or generated tensors, verify against the oracle, report.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Instant;
+
+use attnc::{
+    Amount, Facts, Inputs, RowIds, RunReport, Signature, Verified, VerifyOptions, madds_formula,
+};
+use attnc_tensor::write_safetensors;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::{CompileArgs, TensorArgs};
 use crate::context::Context;
 use crate::count::{CountError, count, positive};
 use crate::failure::Failure;
+use crate::output;
+use crate::verbs::run_table::{self, worst_row};
 
 /// Compile and run on real or generated tensors.
 #[derive(Debug, clap::Args)]
@@ -63,16 +73,15 @@ pub(crate) enum Backend {
     Cuda,
 }
 
-impl Backend {
-    /// The name as written on the command line.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Backend::Cpu => "cpu",
-            Backend::InterpGraph => "interp-graph",
-            Backend::InterpTile => "interp-tile",
-            Backend::Oracle => "oracle",
-            Backend::PtxEmulator => "ptx-emulator",
-            Backend::Cuda => "cuda",
+impl From<Backend> for attnc::Backend {
+    fn from(backend: Backend) -> attnc::Backend {
+        match backend {
+            Backend::Cpu => attnc::Backend::Cpu,
+            Backend::InterpGraph => attnc::Backend::InterpGraph,
+            Backend::InterpTile => attnc::Backend::InterpTile,
+            Backend::Oracle => attnc::Backend::Oracle,
+            Backend::PtxEmulator => attnc::Backend::PtxEmulator,
+            Backend::Cuda => attnc::Backend::Cuda,
         }
     }
 }
@@ -84,6 +93,15 @@ pub(crate) enum Verify {
     All,
     /// Every row if that takes at most 2^30 products, else so many seeded rows.
     Rows(u64),
+}
+
+impl From<Verify> for Amount {
+    fn from(verify: Verify) -> Amount {
+        match verify {
+            Verify::All => Amount::All,
+            Verify::Rows(rows) => Amount::Rows(rows),
+        }
+    }
 }
 
 impl FromStr for Verify {
@@ -103,10 +121,146 @@ impl FromStr for Verify {
     }
 }
 
-/// Does what the verb says.
-pub(crate) fn run(args: &RunArgs, _context: &Context) -> Result<(), Failure> {
-    Err(Failure::NotBuiltYet(format!(
-        "attnc run --backend {}",
-        args.backend.name()
-    )))
+/// Does what the verb says: operator, engine, tensors, run, verification, output, report.
+pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
+    let op = context.operator(&args.file)?;
+    if args.grad {
+        return Err(Failure::NotBuiltYet("attnc run --grad".to_owned()));
+    }
+    let backend = attnc::Backend::from(args.backend);
+    let start = Instant::now();
+    let mut engine = attnc::compile(&op, backend)?;
+    let compile_ms = start.elapsed().as_secs_f64() * 1e3;
+    engine.notes().iter().for_each(|note| context.note(note));
+    if let Some(path) = &args.output {
+        output::check_writable(path)?;
+    }
+    let signature = Signature::from(&*op);
+    let seed = args.tensors.seed.unwrap_or(0);
+    let inputs = match (&args.tensors.input, args.tensors.seq_len) {
+        (Some(path), _) => Inputs::load(&signature, path)?,
+        (None, Some(n)) => Inputs::generate(&signature, args.tensors.batch.unwrap_or(1), n, seed)?,
+        (None, None) => {
+            return Err(Failure::Usage("--seq-len or --input is needed".to_owned()));
+        }
+    };
+    let threads = threads(args);
+    let rows = RowIds::new(inputs.batch, op.heads, inputs.seq_len).len();
+    let bar = Bar::new(context, "running", rows.saturating_mul(args.repeat));
+    let outcome = attnc::execute(
+        &mut *engine,
+        &signature,
+        &inputs,
+        threads,
+        args.repeat,
+        &|done| bar.advance(done),
+    )?;
+    bar.clear();
+    let verified = match args.verify {
+        Some(amount) => {
+            let boundaries = engine.boundaries(inputs.seq_len as u64);
+            let options = VerifyOptions {
+                amount: amount.into(),
+                seed,
+                boundaries: &boundaries,
+                place: backend.place(),
+                threads,
+            };
+            let rows = attnc::rows_to_check(&op, &inputs, &options);
+            let bar = Bar::new(context, "verifying", rows);
+            let (out, lse) = (outcome.out.view(), outcome.lse.view());
+            let advance = |done| bar.advance(done);
+            let v = attnc::verify(&op, &inputs, &out, &lse, &options, &advance)?;
+            bar.clear();
+            Some(v)
+        }
+        None => None,
+    };
+    if let Some(path) = &args.output {
+        let tensors = [("out", &outcome.out), ("lse", &outcome.lse)];
+        output::write_with(path, |file| write_safetensors(file, &tensors, &[]))?;
+    }
+    let batch = inputs.batch as u64;
+    let report = RunReport::new(Facts {
+        signature: &signature,
+        inputs: &inputs,
+        engine: &*engine,
+        backend,
+        threads,
+        compile_ms,
+        outcome: &outcome,
+        madds_formula: Some(madds_formula(&op, batch, inputs.seq_len as u64)),
+        verified: verified.as_ref(),
+    });
+    let printed = print(args, context, &report, verified.as_ref());
+    match verified {
+        Some(v) if !v.verdict.passed => Err(Failure::Unverified {
+            bad_rows: v.verdict.bad_rows,
+            rows: v.verdict.rows,
+            worst: worst_row(&v),
+        }),
+        Some(_) | None => printed,
+    }
+}
+
+fn print(
+    args: &RunArgs,
+    context: &Context,
+    report: &RunReport,
+    verified: Option<&Verified>,
+) -> Result<(), Failure> {
+    if args.json {
+        if let Some(v) = verified.filter(|v| v.verdict.passed && v.worst.is_some()) {
+            context.note(&worst_row(v));
+        }
+        let line = serde_json::to_string(report)
+            .map_err(|error| Failure::Stdout(std::io::Error::other(error)))?;
+        context.print(&(line + "\n"))
+    } else {
+        context.print(&run_table::render(report, verified))
+    }
+}
+
+/// Worker threads: those asked for, else one for each core.
+fn threads(args: &RunArgs) -> usize {
+    let all = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    args.threads
+        .map_or_else(all, |t| usize::try_from(t).unwrap_or(usize::MAX))
+}
+
+/// A progress bar for long work, where standard error is a terminal.
+struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    fn new(context: &Context, what: &'static str, rows: u64) -> Bar {
+        if context.options.quiet || !std::io::stderr().is_terminal() {
+            return Bar(None);
+        }
+        let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr_with_hz(8));
+        if let Ok(style) = ProgressStyle::with_template(
+            "{msg} {wide_bar} {human_pos}/{human_len} rows {elapsed} (eta {eta})",
+        ) {
+            bar.set_style(style);
+        }
+        bar.set_message(what);
+        Bar(Some(bar))
+    }
+
+    fn advance(&self, rows: u64) {
+        if let Some(bar) = &self.0 {
+            bar.inc(rows);
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
