@@ -13,17 +13,26 @@ struct Entry {
 }
 
 fn hex(s: &str) -> Vec<u64> {
-    s.split_whitespace().map(|x| u64::from_str_radix(x, 16).expect("hexadecimal")).collect()
+    s.split_whitespace()
+        .map(|x| u64::from_str_radix(x, 16).expect("hexadecimal"))
+        .collect()
 }
 
 fn table() -> Vec<Entry> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/ptx/hand/semantics.txt");
+    let path =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/ptx/hand/semantics.txt");
     let text = std::fs::read_to_string(path).expect("the table");
     let mut out: Vec<Entry> = Vec::new();
-    for line in text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()) {
+    for line in text
+        .lines()
+        .filter(|l| !l.starts_with('#') && !l.trim().is_empty())
+    {
         if line.starts_with(' ') {
             let (i, o) = line.split_once('>').expect("inputs > output");
-            out.last_mut().expect("a head").cases.push((hex(i), hex(o)[0]));
+            out.last_mut()
+                .expect("a head")
+                .cases
+                .push((hex(i), hex(o)[0]));
         } else {
             let (opcode, types) = line.split_once(" : ").expect("a head");
             let (i, o) = types.split_once('>').expect("types");
@@ -40,7 +49,9 @@ fn table() -> Vec<Entry> {
 
 /// The instructions of an entry: one thread a case, inputs at 8 bytes each.
 fn body(e: &Entry) -> String {
-    let mut s = String::from("  mul.wide.u32 %d0, %t, 64;\n  add.s64 %d1, %p0, %d0;\n  add.s64 %d2, %p1, %d0;\n");
+    let mut s = String::from(
+        "  mul.wide.u32 %d0, %t, 64;\n  add.s64 %d1, %p0, %d0;\n  add.s64 %d2, %p1, %d0;\n",
+    );
     let reg = |w: &str, k: usize| match w {
         "b16" => format!("%h{k}"),
         "b32" => format!("%r{k}"),
@@ -55,7 +66,13 @@ fn body(e: &Entry) -> String {
         s += &format!("  ld.global.{w} {}, [%d1+{}];\n", reg(w, k), 8 * k);
         args.push(reg(w, k));
     }
-    s += &format!("  {} {};\n  st.global.{} [%d2], {};\n", e.opcode, args.join(", "), e.output, args[0]);
+    s += &format!(
+        "  {} {};\n  st.global.{} [%d2], {};\n",
+        e.opcode,
+        args.join(", "),
+        e.output,
+        args[0]
+    );
     s
 }
 
@@ -73,7 +90,10 @@ fn scalar_instructions_follow_the_manual() {
                 input[64 * k + 8 * j..][..8].copy_from_slice(&v.to_le_bytes());
             }
         }
-        let mut r = Run::new(&text).block(e.cases.len() as u32).bytes(&input).bytes(&vec![0; input.len()]);
+        let mut r = Run::new(&text)
+            .block(e.cases.len() as u32)
+            .bytes(&input)
+            .bytes(&vec![0; input.len()]);
         r.assembles = false;
         whole += &body(e);
         if let Err(x) = r.go() {

@@ -21,12 +21,27 @@ pub struct Run<'a> {
 }
 
 pub fn options(seed: u64) -> Options {
-    Options { races: true, counters: true, seed, threads: 2, budget: 20_000_000 }
+    Options {
+        races: true,
+        counters: true,
+        seed,
+        threads: 2,
+        budget: 20_000_000,
+    }
 }
 
 impl<'a> Run<'a> {
     pub fn new(text: &'a str) -> Self {
-        Self { text, grid: 1, block: 32, shared: 0, buffers: vec![], numbers: vec![], options: options(0), assembles: true }
+        Self {
+            text,
+            grid: 1,
+            block: 32,
+            shared: 0,
+            buffers: vec![],
+            numbers: vec![],
+            options: options(0),
+            assembles: true,
+        }
     }
 
     pub fn block(mut self, n: u32) -> Self {
@@ -45,7 +60,8 @@ impl<'a> Run<'a> {
     }
 
     pub fn words(mut self, w: &[u32]) -> Self {
-        self.buffers.push(w.iter().flat_map(|x| x.to_le_bytes()).collect());
+        self.buffers
+            .push(w.iter().flat_map(|x| x.to_le_bytes()).collect());
         self
     }
 
@@ -67,13 +83,21 @@ impl<'a> Run<'a> {
     /// Runs; the buffers hold the results.
     pub fn go(&mut self) -> Result<Counters, LaunchError> {
         let m = attnc_ptx::parse(self.text).unwrap_or_else(|e| panic!("{e}\n{}", self.text));
-        assert!(attnc_ptx::parse(&attnc_ptx::print(&m)).as_ref() == Ok(&m), "printing changes the module");
+        assert!(
+            attnc_ptx::parse(&attnc_ptx::print(&m)).as_ref() == Ok(&m),
+            "printing changes the module"
+        );
         let broken = attnc_ptx::verify(&m);
         assert!(broken.is_empty(), "{}\n{}", broken[0], self.text);
         if self.assembles {
             assemble(self.text);
         }
-        let entry = m.functions().find(|f| f.entry).expect("an entry").name.to_string();
+        let entry = m
+            .functions()
+            .find(|f| f.entry)
+            .expect("an entry")
+            .name
+            .to_string();
         let mut memory = Memory::new();
         let p = Program::load(m, &mut memory);
         let mut params = Vec::new();
@@ -119,14 +143,18 @@ impl<'a> Run<'a> {
 }
 
 pub fn words(b: &[u8]) -> Vec<u32> {
-    b.chunks_exact(4).map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()
+    b.chunks_exact(4)
+        .map(|c| u32::from_le_bytes([c[0], c[1], c[2], c[3]]))
+        .collect()
 }
 
 /// A kernel with pointers `p0`, `p1`, ... as parameters, loaded into `%p0`, `%p1`, ... and
 /// the thread number in `%tid`.
 pub fn kernel(target: &str, version: &str, pointers: usize, decls: &str, body: &str) -> String {
     let params: Vec<String> = (0..pointers).map(|k| format!(".param .u64 q{k}")).collect();
-    let loads: String = (0..pointers).map(|k| format!("  ld.param.u64 %p{k}, [q{k}];\n")).collect();
+    let loads: String = (0..pointers)
+        .map(|k| format!("  ld.param.u64 %p{k}, [q{k}];\n"))
+        .collect();
     format!(
         ".version {version}\n.target {target}\n.address_size 64\n{decls}\n.visible .entry k({}) {{\n\
          .reg .pred %q<32>;\n.reg .b16 %h<64>;\n.reg .b32 %r<128>;\n.reg .f32 %f<64>;\n.reg .b64 %d<64>;\n.reg .f64 %e<32>;\n.reg .b64 %p<8>;\n.reg .b32 %t;\n\
@@ -138,10 +166,16 @@ pub fn kernel(target: &str, version: &str, pointers: usize, decls: &str, body: &
 /// NVIDIA's assembler: `$PTXAS`, then PATH.
 pub fn ptxas() -> Option<PathBuf> {
     let named = std::env::var_os("PTXAS").map(PathBuf::from);
-    let on_path = std::env::var_os("PATH")
-        .and_then(|p| std::env::split_paths(&p).map(|d| d.join("ptxas")).find(|f| f.is_file()));
+    let on_path = std::env::var_os("PATH").and_then(|p| {
+        std::env::split_paths(&p)
+            .map(|d| d.join("ptxas"))
+            .find(|f| f.is_file())
+    });
     let found = named.filter(|p| p.is_file()).or(on_path);
-    assert!(found.is_some() || std::env::var_os("ATTNC_REQUIRE_PTXAS").is_none(), "ptxas is required but not installed");
+    assert!(
+        found.is_some() || std::env::var_os("ATTNC_REQUIRE_PTXAS").is_none(),
+        "ptxas is required but not installed"
+    );
     found
 }
 
@@ -152,8 +186,17 @@ pub fn assembles(text: &str) -> Option<Result<(), String>> {
     let src = dir.path().join("a.ptx");
     std::fs::write(&src, text).expect("written");
     let arch = attnc_ptx::parse(text).map_or("sm_80".into(), |m| m.arch().to_string());
-    let out = Command::new(tool).args(["-arch", &arch, "-O0", "-o"]).arg(dir.path().join("a.o")).arg(&src).output().expect("ptxas runs");
-    Some(if out.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&out.stderr).into_owned()) })
+    let out = Command::new(tool)
+        .args(["-arch", &arch, "-O0", "-o"])
+        .arg(dir.path().join("a.o"))
+        .arg(&src)
+        .output()
+        .expect("ptxas runs");
+    Some(if out.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&out.stderr).into_owned())
+    })
 }
 
 /// Panics where ptxas refuses a text.
