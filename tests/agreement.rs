@@ -142,6 +142,43 @@ fn interp(c: &Case, plan: Plan, without: &[&str]) -> Result<(), String> {
     check(c, &got.out, &got.lse, &x).map_err(|e| format!("{e} ({plan:?})"))
 }
 
+fn jit(c: &Case, plan: Plan, threads: usize) -> Result<(Tensor, Tensor), String> {
+    let choices = Choices {
+        plan,
+        ..Choices::new("x86_64")
+    };
+    let graph = pipeline::graph(&c.op).map_err(|e| e.to_string())?;
+    let fused = pipeline::fuse(&graph, &choices).map_err(|e| e.to_string())?;
+    let core = pipeline::tile(&fused.graph, &choices).map_err(|e| e.to_string())?;
+    let code = attnc_codegen_cpu::Jit::new(&core).map_err(|e| e.to_string())?;
+    let x = inputs(c);
+    let [q, k, v] = x.each_ref().map(Tensor::view);
+    let mut out = Tensor::zeros(c.op.dtype, q.shape()).map_err(|e| e.to_string())?;
+    let mut lse = Tensor::zeros(DType::F32, &[c.batch, c.op.heads as usize, c.seq_len])
+        .map_err(|e| e.to_string())?;
+    let launch = attnc_runtime::Launch {
+        q,
+        k,
+        v,
+        out: &mut out,
+        lse: &mut lse,
+        threads,
+    };
+    attnc_runtime::launch(&code, &core, launch, &|_, _| true).map_err(|e| e.to_string())?;
+    check(c, &out, &lse, &x).map_err(|e| format!("{e} ({plan:?})"))?;
+    Ok((out, lse))
+}
+
+#[test]
+fn machine_code_agrees_with_the_oracle_each() {
+    cases(300, |c| jit(&c, Plan::Each, 1).map(|_| ()));
+}
+
+#[test]
+fn machine_code_agrees_with_the_oracle_share() {
+    cases(300, |c| jit(&c, Plan::Share, 2).map(|_| ()));
+}
+
 fn cases(n: u32, test: impl Fn(Case) -> Result<(), String>) {
     let config = Config {
         cases: n,

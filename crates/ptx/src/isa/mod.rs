@@ -17,7 +17,10 @@
 
 mod arith;
 mod memory;
+mod special;
 mod warp;
+
+pub use special::is_special;
 
 use crate::ty::Type;
 use std::collections::HashMap;

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! A function under construction: Cranelift's builder with loops that carry values, and the vector arithmetic that kernels share.
+//!
+//! In: calls in program order. Out: CLIF in the builder. Loops are `lo..hi` by a step; all memory is trusted, because the verifier of
+//! the tile IR has bounded it.
+
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_frontend::FunctionBuilder;
+
+/// Four floats.
+pub(crate) const F4: Type = types::F32X4;
+const I4: Type = types::I32X4;
+
+/// A function under construction.
+pub(crate) struct Fx<'a> {
+    pub(crate) b: FunctionBuilder<'a>,
+    /// Whether fused multiply-add is one instruction.
+    pub(crate) fma: bool,
+}
+
+impl Fx<'_> {
+    pub(crate) fn int(&mut self, x: i64) -> Value {
+        self.b.ins().iconst(types::I64, x)
+    }
+    pub(crate) fn int32(&mut self, x: u32) -> Value {
+        self.b.ins().iconst(types::I32, i64::from(x))
+    }
+    pub(crate) fn add(&mut self, a: Value, b: Value) -> Value {
+        self.b.ins().iadd(a, b)
+    }
+    pub(crate) fn addc(&mut self, a: Value, x: i64) -> Value {
+        let x = self.int(x);
+        self.b.ins().iadd(a, x)
+    }
+    pub(crate) fn mulc(&mut self, a: Value, x: i64) -> Value {
+        let x = self.int(x);
+        self.b.ins().imul(a, x)
+    }
+    /// ceil(a / n) for a constant n.
+    pub(crate) fn groups(&mut self, a: Value, n: i64) -> Value {
+        let a = self.addc(a, n - 1);
+        let n = self.int(n);
+        self.b.ins().udiv(a, n)
+    }
+    pub(crate) fn load(&mut self, ty: Type, p: Value, off: i32) -> Value {
+        self.b
+            .ins()
+            .load(ty, MemFlagsData::new().with_notrap(), p, off)
+    }
+    pub(crate) fn store(&mut self, x: Value, p: Value, off: i32) {
+        self.b
+            .ins()
+            .store(MemFlagsData::new().with_notrap(), x, p, off);
+    }
+
+    /// for iv in (lo..hi).step_by(step), with values carried from round to round; yields them at the end.
+    pub(crate) fn carry(
+        &mut self,
+        [lo, hi, step]: [Value; 3],
+        init: &[Value],
+        body: impl FnOnce(&mut Self, Value, &[Value]) -> Vec<Value>,
+    ) -> Vec<Value> {
+        let (head, inside, exit) = (
+            self.b.create_block(),
+            self.b.create_block(),
+            self.b.create_block(),
+        );
+        self.b.append_block_param(head, types::I64);
+        for v in init {
+            let ty = self.b.func.dfg.value_type(*v);
+            self.b.append_block_param(head, ty);
+        }
+        let args = |first: Value, rest: &[Value]| -> Vec<BlockArg> {
+            std::iter::once(first)
+                .chain(rest.iter().copied())
+                .map(BlockArg::from)
+                .collect()
+        };
+        self.b.ins().jump(head, &args(lo, init));
+        self.b.switch_to_block(head);
+        let params: Vec<Value> = self.b.block_params(head).to_vec();
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, params[0], hi);
+        self.b.ins().brif(more, inside, &[], exit, &[]);
+        self.b.switch_to_block(inside);
+        let next = body(self, params[0], &params[1..]);
+        let iv = self.b.ins().iadd(params[0], step);
+        self.b.ins().jump(head, &args(iv, &next));
+        self.b.switch_to_block(exit);
+        params[1..].to_vec()
+    }
+
+    /// A loop that carries nothing.
+    pub(crate) fn each(
+        &mut self,
+        lo: Value,
+        hi: Value,
+        step: i64,
+        body: impl FnOnce(&mut Self, Value),
+    ) {
+        let step = self.int(step);
+        self.carry([lo, hi, step], &[], |f, iv, _| {
+            body(f, iv);
+            Vec::new()
+        });
+    }
+
+    /// for i in 0..n.
+    pub(crate) fn upto(&mut self, n: Value, body: impl FnOnce(&mut Self, Value)) {
+        let zero = self.int(0);
+        self.each(zero, n, 1, body);
+    }
+
+    /// if cond != 0 { then } else { els }.
+    pub(crate) fn either(
+        &mut self,
+        cond: Value,
+        then: impl FnOnce(&mut Self),
+        els: impl FnOnce(&mut Self),
+    ) {
+        let (a, b, exit) = (
+            self.b.create_block(),
+            self.b.create_block(),
+            self.b.create_block(),
+        );
+        self.b.ins().brif(cond, a, &[], b, &[]);
+        self.b.switch_to_block(a);
+        then(self);
+        self.b.ins().jump(exit, &[]);
+        self.b.switch_to_block(b);
+        els(self);
+        self.b.ins().jump(exit, &[]);
+        self.b.switch_to_block(exit);
+    }
+
+    pub(crate) fn when(&mut self, cond: Value, then: impl FnOnce(&mut Self)) {
+        self.either(cond, then, |_| {});
+    }
+
+    /// The same float in four lanes.
+    pub(crate) fn splat(&mut self, x: f32) -> Value {
+        let x = self.b.ins().f32const(x);
+        self.b.ins().splat(F4, x)
+    }
+    fn splat_int(&mut self, x: u32) -> Value {
+        let x = self.int32(x);
+        self.b.ins().splat(I4, x)
+    }
+    pub(crate) fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value {
+        if self.fma {
+            self.b.ins().fma(a, b, c)
+        } else {
+            let p = self.b.ins().fmul(a, b);
+            self.b.ins().fadd(p, c)
+        }
+    }
+    /// Lanes of `a` where the mask is set, else of `b`.
+    pub(crate) fn pick(&mut self, mask: Value, a: Value, b: Value) -> Value {
+        let mask = self.bits(mask, F4);
+        self.b.ins().bitselect(mask, a, b)
+    }
+    pub(crate) fn bits(&mut self, x: Value, ty: Type) -> Value {
+        if self.b.func.dfg.value_type(x) == ty {
+            return x;
+        }
+        let flags = MemFlagsData::new().with_endianness(cranelift_codegen::ir::Endianness::Little);
+        self.b.ins().bitcast(ty, flags, x)
+    }
+    pub(crate) fn compare(&mut self, cc: FloatCC, a: Value, b: Value) -> Value {
+        self.b.ins().fcmp(cc, a, b)
+    }
+
+    /// 2^x for x <= 1: range reduction by a magic number, a polynomial of degree 6 in [-1/2, 1/2] (Taylor-like minimax with c0 = 1,
+    /// relative error below 3e-8), exponent by integer addition; exactly 0 at and below -126, NaN for NaN.
+    pub(crate) fn exp2(&mut self, x: Value) -> Value {
+        let floor = self.splat(-126.0);
+        let low = self.compare(FloatCC::LessThanOrEqual, x, floor);
+        let xc = self.pick(low, floor, x);
+        let magic = self.splat(12_582_912.0 + 127.0);
+        let t = self.b.ins().fadd(xc, magic);
+        let n = self.b.ins().fsub(t, magic);
+        let f = self.b.ins().fsub(xc, n);
+        let mut p = self.splat(1.540_353e-4);
+        for c in [
+            1.333_355_8e-3,
+            9.618_129e-3,
+            5.550_410_9e-2,
+            2.402_265e-1,
+            std::f32::consts::LN_2,
+            1.0,
+        ] {
+            let c = self.splat(c);
+            p = self.mul_add(p, f, c);
+        }
+        let t = self.bits(t, I4);
+        let by = self.int32(23);
+        let e = self.b.ins().ishl(t, by);
+        let e = self.bits(e, F4);
+        let y = self.b.ins().fmul(p, e);
+        let zero = self.splat(0.0);
+        self.pick(low, zero, y)
+    }
+
+    /// log2 x: exponent by integer arithmetic, log of the mantissa in [sqrt(1/2), sqrt 2) by the series of atanh.
+    pub(crate) fn log2(&mut self, x: Value) -> Value {
+        let bits = self.bits(x, I4);
+        let root = self.splat_int(0x3f35_04f3);
+        let by = self.int32(23);
+        let e = self.b.ins().isub(bits, root);
+        let e = self.b.ins().sshr(e, by);
+        let shifted = self.b.ins().ishl(e, by);
+        let m = self.b.ins().isub(bits, shifted);
+        let m = self.bits(m, F4);
+        let one = self.splat(1.0);
+        let two = self.splat(2.0);
+        let f = self.b.ins().fsub(m, one);
+        let g = self.b.ins().fadd(f, two);
+        let z = self.b.ins().fdiv(f, g);
+        let z2 = self.b.ins().fmul(z, z);
+        let scale = 2.0 * std::f64::consts::LOG2_E;
+        let mut p = self.splat((scale / 11.0) as f32);
+        for k in [9.0, 7.0, 5.0, 3.0, 1.0] {
+            let c = self.splat((scale / k) as f32);
+            p = self.mul_add(p, z2, c);
+        }
+        let e = self.b.ins().fcvt_from_sint(F4, e);
+        let y = self.mul_add(p, z, e);
+        let zero = self.splat(0.0);
+        let inf = self.splat(f32::INFINITY);
+        let nan = self.splat(f32::NAN);
+        let neg = self.splat(f32::NEG_INFINITY);
+        let is_inf = self.compare(FloatCC::Equal, x, inf);
+        let y = self.pick(is_inf, inf, y);
+        let is_zero = self.compare(FloatCC::Equal, x, zero);
+        let y = self.pick(is_zero, neg, y);
+        let positive = self.compare(FloatCC::GreaterThanOrEqual, x, zero);
+        self.pick(positive, y, nan)
+    }
+}

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Where things lie in the structures that host and generated code share: arguments, plan, workspace.
+//!
+//! In: a [`Core`]. Out: byte offsets. The argument structure is the C ABI's (`attnc_OP_args`); the plan is a copy of it, the number of
+//! tasks, and the plan tables; the workspace holds the buffers and the temporaries of tile functions.
+
+use attnc_tile::core::{Core, Port};
+
+use crate::tiles::temp_bytes;
+
+/// The argument structure of the C ABI. Strides are in elements, in the order batch, token, head (lse: batch, head).
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Args {
+    /// `sizeof(Args)`.
+    pub size: u32,
+    /// [`ABI`].
+    pub abi: u32,
+    /// `[B,N,H,D]`.
+    pub q: *const u8,
+    /// `[B,N,H_kv,D]`.
+    pub k: *const u8,
+    /// `[B,N,H_kv,D]`.
+    pub v: *const u8,
+    /// `[B,N,H,D]`.
+    pub out: *mut u8,
+    /// `[B,H,N]`.
+    pub lse: *mut f32,
+    /// B.
+    pub batch: i64,
+    /// N.
+    pub seq_len: i64,
+    /// Strides of q.
+    pub q_stride: [i64; 3],
+    /// Strides of k.
+    pub k_stride: [i64; 3],
+    /// Strides of v.
+    pub v_stride: [i64; 3],
+    /// Strides of out.
+    pub out_stride: [i64; 3],
+    /// Strides of lse.
+    pub lse_stride: [i64; 2],
+}
+
+/// Version of the argument structure.
+pub const ABI: u32 = 1;
+/// `size` or `abi` of the arguments is not this build's.
+pub const ERROR_ABI: i64 = -1;
+/// A negative batch or sequence length, or one beyond 2^47.
+pub const ERROR_SHAPE: i64 = -2;
+/// A null pointer where a tensor has elements.
+pub const ERROR_NULL: i64 = -3;
+
+pub(crate) const BATCH: i32 = 48;
+pub(crate) const SEQ_LEN: i32 = 56;
+
+/// Offset of a tensor's pointer.
+pub(crate) fn pointer(p: Port) -> i32 {
+    match p {
+        Port::Q => 8,
+        Port::K => 16,
+        Port::V => 24,
+        Port::Out => 32,
+        Port::Lse => 40,
+    }
+}
+
+/// Offset of a tensor's strides.
+pub(crate) fn strides(p: Port) -> i32 {
+    match p {
+        Port::Q => 64,
+        Port::K => 88,
+        Port::V => 112,
+        Port::Out => 136,
+        Port::Lse => 160,
+    }
+}
+
+/// Offsets of one kernel's structures.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Offset of each plan table.
+    pub plan_tables: Vec<i32>,
+    /// Size of the plan structure.
+    pub plan_bytes: usize,
+    /// Offset of each buffer in the workspace.
+    pub bufs: Vec<i64>,
+    /// Offset of the temporaries.
+    pub temps: i64,
+    /// Size of the workspace.
+    pub workspace_bytes: usize,
+}
+
+impl Layout {
+    /// The layout for `core`.
+    pub fn of(core: &Core) -> Layout {
+        let mut at = size_of::<Args>() + 8;
+        let plan_tables = core
+            .plan_tables
+            .iter()
+            .map(|t| {
+                let here = at as i32;
+                at += t.len as usize * 8;
+                here
+            })
+            .collect();
+        let plan_bytes = at;
+        let mut at = 0u64;
+        let bufs = core
+            .bufs
+            .iter()
+            .map(|b| {
+                let here = at as i64;
+                at += (b.len * b.elem.bytes()).next_multiple_of(64);
+                here
+            })
+            .collect();
+        let temps = at as i64;
+        let most = core.fns.iter().map(temp_bytes).max().unwrap_or(0);
+        Layout {
+            plan_tables,
+            plan_bytes,
+            bufs,
+            temps,
+            workspace_bytes: (at + most) as usize,
+        }
+    }
+}

@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Tile functions as machine code: each operation a loop over the live part of its tiles, 128 bits wide.
+//!
+//! In: a [`TileFn`] and a builder at its entry. Out: its body. The two dots use a register tile of 5 rows by 2 vectors, the largest
+//! that Cranelift keeps in sixteen registers with fused multiply-adds that overwrite a factor.
+
+use attnc_tile::core::{Axis, Elem, Expr, KEY_STEP, OpKind, QUERY_STEP, Red, Tile, TileFn, TileTy};
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+
+use crate::fx::{F4, Fx};
+
+/// Rows of the register tile.
+const MR: i64 = KEY_STEP as i64;
+/// Rounds of the inner loop that are unrolled.
+const UNROLL: i64 = 4;
+
+/// Bytes of a function's temporaries.
+pub(crate) fn temp_bytes(f: &TileFn) -> u64 {
+    f.temps.iter().map(|(_, t)| tile_bytes(f, *t)).sum()
+}
+
+fn extent(f: &TileFn, a: Axis) -> u64 {
+    u64::from(match a {
+        Axis::One => 1,
+        Axis::Query => f.mq,
+        Axis::Key { .. } => f.nk,
+        Axis::Dim => f.head_dim,
+    })
+}
+
+fn tile_bytes(f: &TileFn, t: TileTy) -> u64 {
+    (extent(f, t.rows) * extent(f, t.cols) * t.elem.bytes()).next_multiple_of(64)
+}
+
+/// One function body under construction.
+struct Body<'f> {
+    f: &'f TileFn,
+    tiles: Vec<Value>,
+    scalars: Vec<Value>,
+    live_q: Value,
+    live_k: Value,
+    /// Live lanes in groups of two vectors.
+    groups: Value,
+}
+
+/// Fills the function at the builder's entry: `args` are the tiles, the scalars, and the memory of temporaries.
+pub(crate) fn lower(fx: &mut Fx<'_>, f: &TileFn, args: &[Value]) {
+    let (tiles, rest) = args.split_at(f.tiles.len());
+    let (scalars, temp) = rest.split_at(f.scalars.len());
+    let mut tiles = tiles.to_vec();
+    let mut at = 0;
+    for (_, t) in &f.temps {
+        let p = fx.addc(temp[0], at as i64);
+        tiles.push(p);
+        at += tile_bytes(f, *t);
+    }
+    let live_q = scalars[0];
+    let live_k = if f.nk > 0 { scalars[1] } else { live_q };
+    let groups = fx.groups(live_q, i64::from(QUERY_STEP));
+    let body = Body {
+        f,
+        tiles,
+        scalars: scalars.to_vec(),
+        live_q,
+        live_k,
+        groups,
+    };
+    for op in &f.body {
+        match op.guard {
+            None => body.op(fx, &op.kind),
+            Some(g) => {
+                let s = body.scalars[g.scalar.0 as usize];
+                if g.when {
+                    fx.when(s, |fx| body.op(fx, &op.kind));
+                } else {
+                    fx.either(s, |_| {}, |fx| body.op(fx, &op.kind));
+                }
+            }
+        }
+    }
+}
+
+impl Body<'_> {
+    fn ty(&self, t: Tile) -> TileTy {
+        let i = t.0 as usize;
+        self.f.tiles.iter().chain(&self.f.temps).nth(i).map_or(
+            TileTy {
+                elem: Elem::F32,
+                rows: Axis::One,
+                cols: Axis::One,
+            },
+            |x| x.1,
+        )
+    }
+
+    fn ptr(&self, t: Tile) -> Value {
+        self.tiles[t.0 as usize]
+    }
+
+    /// Live rows of an axis.
+    fn live(&self, fx: &mut Fx<'_>, a: Axis) -> Value {
+        match a {
+            Axis::One => fx.int(1),
+            Axis::Query => self.live_q,
+            Axis::Key { .. } => self.live_k,
+            Axis::Dim => fx.int(i64::from(self.f.head_dim)),
+        }
+    }
+
+    /// Bytes from one row of a [_, Query] tile to the next.
+    fn pitch(&self) -> i64 {
+        i64::from(self.f.mq) * 4
+    }
+
+    /// For each group of two lane vectors: the byte offset of the first.
+    fn each_group(&self, fx: &mut Fx<'_>, body: impl FnOnce(&mut Fx<'_>, Value)) {
+        let zero = fx.int(0);
+        let end = fx.mulc(self.groups, 32);
+        fx.each(zero, end, 32, body);
+    }
+
+    fn op(&self, fx: &mut Fx<'_>, op: &OpKind) {
+        match op {
+            OpKind::DotKeys { dst, a, b } => self.dot_keys(fx, *dst, *a, *b),
+            OpKind::DotValues {
+                dst,
+                a,
+                b,
+                only: None,
+            } => self.dot_values(fx, *dst, *a, *b),
+            OpKind::DotValues {
+                dst,
+                a,
+                b,
+                only: Some(only),
+            } => self.dot_visible(fx, *dst, *a, *b, *only),
+            OpKind::Map { dst, expr } => self.map(fx, *dst, expr),
+            OpKind::Reduce { dst, op, src } => self.reduce(fx, *dst, *op, *src),
+            OpKind::Visible {
+                dst,
+                weight,
+                causal,
+            } => self.visible(fx, *dst, *weight, *causal),
+            OpKind::Mask { dst, causal, only } => {
+                if let Some(only) = only {
+                    self.mask_only(fx, *dst, *only);
+                }
+                if let Some((kpos, qpos)) = causal {
+                    self.mask_causal(fx, *dst, *kpos, *qpos);
+                }
+            }
+        }
+    }
+
+    /// Multiplies `mr` broadcast rows into `mr` x 2 accumulators, over `count` contracted elements. Row i of `a` starts `a_row * i` bytes
+    /// on and moves `a_step` a round; `b` moves `b_step`.
+    fn micro(
+        &self,
+        fx: &mut Fx<'_>,
+        mr: i64,
+        a: (Value, i64, i64),
+        b: (Value, i64),
+        count: Value,
+    ) -> Vec<Value> {
+        let zero = fx.splat(0.0);
+        let init = vec![zero; mr as usize * 2];
+        let round = |fx: &mut Fx<'_>, pa: Value, pb: Value, u: i64, acc: &[Value]| -> Vec<Value> {
+            let b0 = fx.load(F4, pb, (u * b.1) as i32);
+            let b1 = fx.load(F4, pb, (u * b.1 + 16) as i32);
+            let mut out = acc.to_vec();
+            for i in 0..mr {
+                let x = fx.load(types::F32, pa, (i * a.1 + u * a.2) as i32);
+                let x = fx.b.ins().splat(F4, x);
+                let at = i as usize * 2;
+                out[at] = fx.mul_add(x, b0, acc[at]);
+                out[at + 1] = fx.mul_add(x, b1, acc[at + 1]);
+            }
+            out
+        };
+        let unroll = fx.int(UNROLL);
+        let main = fx.b.ins().udiv(count, unroll);
+        let main = fx.b.ins().imul(main, unroll);
+        let (lo, one) = (fx.int(0), fx.int(1));
+        let walk =
+            |fx: &mut Fx<'_>, lo: Value, hi: Value, step: Value, n: i64, state: Vec<Value>| {
+                fx.carry([lo, hi, step], &state, |fx, _, s| {
+                    let (pa, pb) = (s[0], s[1]);
+                    let mut acc = s[2..].to_vec();
+                    for u in 0..n {
+                        acc = round(fx, pa, pb, u, &acc);
+                    }
+                    let mut next = vec![fx.addc(pa, n * a.2), fx.addc(pb, n * b.1)];
+                    next.extend(acc);
+                    next
+                })
+            };
+        let mut state = vec![a.0, b.0];
+        state.extend(init);
+        let state = walk(fx, lo, main, unroll, UNROLL, state);
+        let state = walk(fx, main, count, one, 1, state);
+        state[2..].to_vec()
+    }
+
+    fn put(&self, fx: &mut Fx<'_>, p: Value, acc: &[Value]) {
+        for (i, pair) in acc.chunks(2).enumerate() {
+            let off = i as i64 * self.pitch();
+            fx.store(pair[0], p, off as i32);
+            fx.store(pair[1], p, off as i32 + 16);
+        }
+    }
+
+    fn dot_keys(&self, fx: &mut Fx<'_>, dst: Tile, a: Tile, b: Tile) {
+        let d = i64::from(self.f.head_dim);
+        let (pa, pb, pd) = (self.ptr(a), self.ptr(b), self.ptr(dst));
+        let blocks = fx.groups(self.live_k, MR);
+        fx.upto(blocks, |fx, kb| {
+            let rows = fx.mulc(kb, MR * d * 4);
+            let rows = fx.add(pa, rows);
+            let to = fx.mulc(kb, MR * self.pitch());
+            let to = fx.add(pd, to);
+            self.each_group(fx, |fx, j| {
+                let from = fx.add(pb, j);
+                let to = fx.add(to, j);
+                let count = fx.int(d);
+                let acc = self.micro(fx, MR, (rows, d * 4, 4), (from, self.pitch()), count);
+                self.put(fx, to, &acc);
+            });
+        });
+    }
+
+    fn dot_values(&self, fx: &mut Fx<'_>, dst: Tile, a: Tile, b: Tile) {
+        let d = i64::from(self.f.head_dim);
+        let (pa, pb, pd) = (self.ptr(a), self.ptr(b), self.ptr(dst));
+        let rows = |fx: &mut Fx<'_>, first: Value, mr: i64| {
+            let column = fx.mulc(first, 4);
+            let column = fx.add(pa, column);
+            let to = fx.mulc(first, self.pitch());
+            let to = fx.add(pd, to);
+            self.each_group(fx, |fx, j| {
+                let from = fx.add(pb, j);
+                let to = fx.add(to, j);
+                let acc = self.micro(
+                    fx,
+                    mr,
+                    (column, 4, d * 4),
+                    (from, self.pitch()),
+                    self.live_k,
+                );
+                self.put(fx, to, &acc);
+            });
+        };
+        let full = d / MR * MR;
+        if full > 0 {
+            let (lo, hi) = (fx.int(0), fx.int(full));
+            fx.each(lo, hi, MR, |fx, first| rows(fx, first, MR));
+        }
+        if full < d {
+            let first = fx.int(full);
+            rows(fx, first, d - full);
+        }
+    }
+
+    /// `dot_values` without the products that `only` hides: one row and two vectors at a time, selection after the product.
+    fn dot_visible(&self, fx: &mut Fx<'_>, dst: Tile, a: Tile, b: Tile, only: Tile) {
+        let d = i64::from(self.f.head_dim);
+        let n = fx.int(d);
+        fx.upto(n, |fx, x| {
+            self.each_group(fx, |fx, j| {
+                let zero = fx.splat(0.0);
+                let (lo, one) = (fx.int(0), fx.int(1));
+                let acc = fx.carry([lo, self.live_k, one], &[zero, zero], |fx, k, acc| {
+                    let row = fx.mulc(k, d * 4);
+                    let col = fx.mulc(x, 4);
+                    let at = fx.add(row, col);
+                    let at = fx.add(self.ptr(a), at);
+                    let v = fx.load(types::F32, at, 0);
+                    let v = fx.b.ins().splat(F4, v);
+                    let off = fx.mulc(k, self.pitch());
+                    let off = fx.add(off, j);
+                    let (pb, po) = (fx.add(self.ptr(b), off), fx.add(self.ptr(only), off));
+                    (0..2)
+                        .map(|h| {
+                            let w = fx.load(F4, pb, h * 16);
+                            let o = fx.load(F4, po, h * 16);
+                            let seen = fx.compare(FloatCC::NotEqual, o, zero);
+                            let p = fx.b.ins().fmul(v, w);
+                            let p = fx.pick(seen, p, zero);
+                            fx.b.ins().fadd(acc[h as usize], p)
+                        })
+                        .collect()
+                });
+                let off = fx.mulc(x, self.pitch());
+                let off = fx.add(off, j);
+                let to = fx.add(self.ptr(dst), off);
+                self.put(fx, to, &acc);
+            });
+        });
+    }
+
+    fn map(&self, fx: &mut Fx<'_>, dst: Tile, expr: &Expr) {
+        let rows = self.live(fx, self.ty(dst).rows);
+        self.each_group(fx, |fx, j| {
+            fx.upto(rows, |fx, i| {
+                let row = fx.mulc(i, self.pitch());
+                let full = fx.add(row, j);
+                for h in 0..2 {
+                    let x = self.eval(fx, expr, full, j, h * 16);
+                    let to = fx.add(self.ptr(dst), full);
+                    fx.store(x, to, h * 16);
+                }
+            });
+        });
+    }
+
+    fn eval(&self, fx: &mut Fx<'_>, e: &Expr, full: Value, lane: Value, h: i32) -> Value {
+        let x = |fx: &mut Fx<'_>, e: &Expr| self.eval(fx, e, full, lane, h);
+        match e {
+            Expr::Tile(t) => {
+                let off = if self.ty(*t).rows == Axis::One {
+                    lane
+                } else {
+                    full
+                };
+                let p = fx.add(self.ptr(*t), off);
+                fx.load(F4, p, h)
+            }
+            Expr::Const(c) => fx.splat(*c),
+            Expr::Add(a, b) => {
+                let (a, b) = (x(fx, a), x(fx, b));
+                fx.b.ins().fadd(a, b)
+            }
+            Expr::Sub(a, b) => {
+                let (a, b) = (x(fx, a), x(fx, b));
+                fx.b.ins().fsub(a, b)
+            }
+            Expr::Mul(a, b) => {
+                let (a, b) = (x(fx, a), x(fx, b));
+                fx.b.ins().fmul(a, b)
+            }
+            Expr::Div(a, b) => {
+                let (a, b) = (x(fx, a), x(fx, b));
+                fx.b.ins().fdiv(a, b)
+            }
+            Expr::Fma(a, b, c) => {
+                let (a, b, c) = (x(fx, a), x(fx, b), x(fx, c));
+                fx.mul_add(a, b, c)
+            }
+            Expr::Max(a, b) => {
+                let (a, b) = (x(fx, a), x(fx, b));
+                let more = fx.compare(FloatCC::GreaterThan, a, b);
+                fx.pick(more, a, b)
+            }
+            Expr::Exp2(a) => {
+                let a = x(fx, a);
+                fx.exp2(a)
+            }
+            Expr::Exp(a) => {
+                let a = x(fx, a);
+                let c = fx.splat(std::f32::consts::LOG2_E);
+                let a = fx.b.ins().fmul(a, c);
+                fx.exp2(a)
+            }
+            Expr::Log2(a) => {
+                let a = x(fx, a);
+                fx.log2(a)
+            }
+            Expr::Ln(a) => {
+                let a = x(fx, a);
+                let y = fx.log2(a);
+                let c = fx.splat(std::f32::consts::LN_2);
+                fx.b.ins().fmul(y, c)
+            }
+            Expr::IfEq(a, b, c, d) => {
+                let (a, b, c, d) = (x(fx, a), x(fx, b), x(fx, c), x(fx, d));
+                let mask = fx.compare(FloatCC::Equal, a, b);
+                fx.pick(mask, c, d)
+            }
+            Expr::IfLt(a, b, c, d) => {
+                let (a, b, c, d) = (x(fx, a), x(fx, b), x(fx, c), x(fx, d));
+                let mask = fx.compare(FloatCC::LessThan, a, b);
+                fx.pick(mask, c, d)
+            }
+        }
+    }
+
+    fn reduce(&self, fx: &mut Fx<'_>, dst: Tile, op: Red, src: Tile) {
+        let pitch = self.pitch();
+        let join = |fx: &mut Fx<'_>, a: Value, b: Value| match op {
+            Red::Max => {
+                let more = fx.compare(FloatCC::GreaterThan, b, a);
+                fx.pick(more, b, a)
+            }
+            Red::Sum => fx.b.ins().fadd(a, b),
+        };
+        self.each_group(fx, |fx, j| {
+            let start = fx.splat(match op {
+                Red::Max => f32::NEG_INFINITY,
+                Red::Sum => 0.0,
+            });
+            let p = fx.add(self.ptr(src), j);
+            let (lo, two, one) = (fx.int(0), fx.int(2), fx.int(1));
+            let main = fx.b.ins().udiv(self.live_k, two);
+            let main = fx.b.ins().imul(main, two);
+            let acc = fx.carry(
+                [lo, main, two],
+                &[start, start, start, start],
+                |fx, k, acc| {
+                    let off = fx.mulc(k, pitch);
+                    let p = fx.add(p, off);
+                    (0..4)
+                        .map(|i| {
+                            let x = fx.load(F4, p, ((i / 2) * pitch + (i % 2) * 16) as i32);
+                            join(fx, acc[i as usize], x)
+                        })
+                        .collect()
+                },
+            );
+            let (a, b) = (join(fx, acc[0], acc[2]), join(fx, acc[1], acc[3]));
+            let acc = fx.carry([main, self.live_k, one], &[a, b], |fx, k, acc| {
+                let off = fx.mulc(k, pitch);
+                let p = fx.add(p, off);
+                (0..2)
+                    .map(|i| {
+                        let x = fx.load(F4, p, i * 16);
+                        join(fx, acc[i as usize], x)
+                    })
+                    .collect()
+            });
+            let to = fx.add(self.ptr(dst), j);
+            fx.store(acc[0], to, 0);
+            fx.store(acc[1], to, 16);
+        });
+    }
+
+    /// For each key and lane: their place in a score tile, and whether the key is behind the query.
+    fn each_score(
+        &self,
+        fx: &mut Fx<'_>,
+        causal: Option<(Tile, Tile)>,
+        body: impl FnOnce(&mut Fx<'_>, Value, Value, Value),
+    ) {
+        fx.upto(self.live_k, |fx, k| {
+            let kpos = causal.map(|(kpos, _)| {
+                let at = fx.mulc(k, 8);
+                let at = fx.add(self.ptr(kpos), at);
+                fx.load(types::I64, at, 0)
+            });
+            let row = fx.mulc(k, self.pitch());
+            fx.upto(self.live_q, |fx, q| {
+                let behind = match (kpos, causal) {
+                    (Some(kpos), Some((_, qpos))) => {
+                        let at = fx.mulc(q, 8);
+                        let at = fx.add(self.ptr(qpos), at);
+                        let qpos = fx.load(types::I64, at, 0);
+                        fx.b.ins().icmp(IntCC::SignedGreaterThan, kpos, qpos)
+                    }
+                    (None, _) | (_, None) => fx.b.ins().iconst(types::I8, 0),
+                };
+                let lane = fx.mulc(q, 4);
+                let at = fx.add(row, lane);
+                body(fx, at, lane, behind);
+            });
+        });
+    }
+
+    fn visible(&self, fx: &mut Fx<'_>, dst: Tile, weight: Tile, causal: Option<(Tile, Tile)>) {
+        self.each_score(fx, causal, |fx, at, lane, behind| {
+            let w = fx.add(self.ptr(weight), lane);
+            let w = fx.load(types::F32, w, 0);
+            let low = fx.b.ins().f32const(f32::NEG_INFINITY);
+            let counts = fx.b.ins().fcmp(FloatCC::GreaterThan, w, low);
+            let (one, zero) = (fx.b.ins().f32const(1.0), fx.b.ins().f32const(0.0));
+            let x = fx.b.ins().select(counts, one, zero);
+            let x = fx.b.ins().select(behind, zero, x);
+            let to = fx.add(self.ptr(dst), at);
+            fx.store(x, to, 0);
+        });
+    }
+
+    fn mask_causal(&self, fx: &mut Fx<'_>, dst: Tile, kpos: Tile, qpos: Tile) {
+        self.each_score(fx, Some((kpos, qpos)), |fx, at, _, behind| {
+            let to = fx.add(self.ptr(dst), at);
+            let s = fx.load(types::F32, to, 0);
+            let low = fx.b.ins().f32const(f32::NEG_INFINITY);
+            let s = fx.b.ins().select(behind, low, s);
+            fx.store(s, to, 0);
+        });
+    }
+
+    fn mask_only(&self, fx: &mut Fx<'_>, dst: Tile, only: Tile) {
+        fx.upto(self.live_k, |fx, k| {
+            let row = fx.mulc(k, self.pitch());
+            self.each_group(fx, |fx, j| {
+                let at = fx.add(row, j);
+                let (po, pd) = (fx.add(self.ptr(only), at), fx.add(self.ptr(dst), at));
+                for h in 0..2 {
+                    let o = fx.load(F4, po, h * 16);
+                    let zero = fx.splat(0.0);
+                    let hidden = fx.compare(FloatCC::Equal, o, zero);
+                    let s = fx.load(F4, pd, h * 16);
+                    let low = fx.splat(f32::NEG_INFINITY);
+                    let s = fx.pick(hidden, low, s);
+                    fx.store(s, pd, h * 16);
+                }
+            });
+        });
+    }
+}
