@@ -119,7 +119,9 @@ impl VerifyErrorKind {
 /// All broken rules, in textual order.
 pub fn verify(m: &Module) -> Vec<VerifyError> {
     let arch = m.arch();
-    let digits = arch.trim_start_matches("sm_").trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let digits = arch
+        .trim_start_matches("sm_")
+        .trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let mut v = Verifier {
         version: m.version,
         arch: digits.parse().unwrap_or(0),
@@ -129,7 +131,8 @@ pub fn verify(m: &Module) -> Vec<VerifyError> {
         out: Vec::new(),
     };
     for f in m.functions() {
-        v.functions.insert(f.name.clone(), (f.returns.len(), f.params.len()));
+        v.functions
+            .insert(f.name.clone(), (f.returns.len(), f.params.len()));
         v.scopes[0].insert(f.name.clone(), Kind::Function);
     }
     for i in &m.items {
@@ -138,7 +141,11 @@ pub fn verify(m: &Module) -> Vec<VerifyError> {
             Item::Alias(a, _) => {
                 v.scopes[0].insert(a.clone(), Kind::Function);
             }
-            Item::Function(_) | Item::File(_) | Item::Section(_) | Item::Pragma(_) | Item::Loc(_) => {}
+            Item::Function(_)
+            | Item::File(_)
+            | Item::Section(_)
+            | Item::Pragma(_)
+            | Item::Loc(_) => {}
         }
     }
     for f in m.functions() {
@@ -233,7 +240,12 @@ impl Verifier {
                 Stmt::BranchTargets(n, _) | Stmt::CallTargets(n, _) | Stmt::Prototype(n, ..) => {
                     self.declare(Pos::default(), n, Kind::Other);
                 }
-                Stmt::Instr(_) | Stmt::Var(_) | Stmt::Reg(_) | Stmt::Block(_) | Stmt::Loc(_) | Stmt::Pragma(_) => {}
+                Stmt::Instr(_)
+                | Stmt::Var(_)
+                | Stmt::Reg(_)
+                | Stmt::Block(_)
+                | Stmt::Loc(_)
+                | Stmt::Pragma(_) => {}
             }
         }
         for s in b {
@@ -243,8 +255,14 @@ impl Verifier {
                 Stmt::Reg(r) => {
                     for (n, c) in &r.names {
                         match c {
-                            Some(c) => self.declare(Pos::default(), &format!("{n}<").as_str().into(), Kind::Family(*c, r.ty)),
-                            None if r.vector > 1 => self.declare(Pos::default(), n, Kind::Vector(r.ty)),
+                            Some(c) => self.declare(
+                                Pos::default(),
+                                &format!("{n}<").as_str().into(),
+                                Kind::Family(*c, r.ty),
+                            ),
+                            None if r.vector > 1 => {
+                                self.declare(Pos::default(), n, Kind::Vector(r.ty))
+                            }
                             None => self.declare(Pos::default(), n, Kind::Reg(r.ty)),
                         }
                     }
@@ -271,7 +289,10 @@ impl Verifier {
             bad.push(VerifyErrorKind::Version { need: f.version });
         }
         if self.arch < f.arch || (f.specific && !(self.specific && self.arch == f.arch)) {
-            bad.push(VerifyErrorKind::Target { arch: f.arch, specific: f.specific });
+            bad.push(VerifyErrorKind::Target {
+                arch: f.arch,
+                specific: f.specific,
+            });
         }
         if let Some(g) = &i.guard {
             self.named(&g.pred, 0, Some(Type::Pred), false, &mut bad);
@@ -281,7 +302,11 @@ impl Verifier {
         } else {
             let least = f.operands.iter().filter(|s| !s.optional).count();
             if i.args.len() < least || i.args.len() > f.operands.len() {
-                bad.push(VerifyErrorKind::Count { found: i.args.len(), least, most: f.operands.len() });
+                bad.push(VerifyErrorKind::Count {
+                    found: i.args.len(),
+                    least,
+                    most: f.operands.len(),
+                });
             }
             let slots = f.captures(&i.mods).unwrap_or_default();
             let slot = |n: &str| slots.iter().find(|(k, _)| *k == n).map(|(_, m)| *m);
@@ -301,13 +326,29 @@ impl Verifier {
         }
     }
 
-    fn operand(&self, i: &Instr, a: &Operand, s: &isa::Spec, ty: Option<Type>, k: usize, bad: &mut Vec<VerifyErrorKind>) {
+    fn operand(
+        &self,
+        i: &Instr,
+        a: &Operand,
+        s: &isa::Spec,
+        ty: Option<Type>,
+        k: usize,
+        bad: &mut Vec<VerifyErrorKind>,
+    ) {
         let mut shape = |want: &'static str| bad.push(VerifyErrorKind::Shape { index: k, want });
         match s.what {
             What::Address => return self.address(i, a, k, bad),
-            What::Const if !matches!(a, Operand::Imm(Imm::Int(_))) => return shape("an integer constant"),
+            What::Const if !matches!(a, Operand::Imm(Imm::Int(_))) => {
+                return shape("an integer constant");
+            }
             What::Label if !matches!(a, Operand::Name(_)) => return shape("a label"),
-            What::Const | What::Label | What::Any | What::Type(_) | What::SlotType(_) | What::Double(_) | What::Pred => {}
+            What::Const
+            | What::Label
+            | What::Any
+            | What::Type(_)
+            | What::SlotType(_)
+            | What::Double(_)
+            | What::Pred => {}
         }
         match a {
             Operand::Name(n) => self.named(n, k, ty, s.relaxed, bad),
@@ -343,37 +384,72 @@ impl Verifier {
 
     fn address(&self, i: &Instr, a: &Operand, k: usize, bad: &mut Vec<VerifyErrorKind>) {
         let Operand::Address(x) = a else {
-            bad.push(VerifyErrorKind::Shape { index: k, want: "an address in brackets" });
+            bad.push(VerifyErrorKind::Shape {
+                index: k,
+                want: "an address in brackets",
+            });
             return;
         };
         for p in &x.parts {
-            let s = isa::Spec { dst: false, optional: false, what: What::Any, pair: false, relaxed: false, vector: None };
+            let s = isa::Spec {
+                dst: false,
+                optional: false,
+                what: What::Any,
+                pair: false,
+                relaxed: false,
+                vector: None,
+            };
             self.operand(i, p, &s, None, k, bad);
         }
         let Some(n) = &x.base else { return };
         match self.find(n) {
             None => bad.push(VerifyErrorKind::Undeclared(n.to_string())),
             Some(Kind::Var(declared)) => {
-                let used = i.slot("SP").or_else(|| i.mods.contains(&"shared").then_some("shared"));
+                let used = i
+                    .slot("SP")
+                    .or_else(|| i.mods.contains(&"shared").then_some("shared"));
                 if let Some(u) = used
-                    && matches!(i.opcode(), "ld" | "st" | "atom" | "red" | "ldmatrix" | "stmatrix" | "mbarrier")
+                    && matches!(
+                        i.opcode(),
+                        "ld" | "st" | "atom" | "red" | "ldmatrix" | "stmatrix" | "mbarrier"
+                    )
                     && !same_space(declared, u)
                 {
-                    bad.push(VerifyErrorKind::Space { name: n.to_string(), declared, used: u });
+                    bad.push(VerifyErrorKind::Space {
+                        name: n.to_string(),
+                        declared,
+                        used: u,
+                    });
                 }
             }
             Some(Kind::Reg(t)) => {
                 if t.class() == Class::Float || t.bits() < 32 {
-                    bad.push(VerifyErrorKind::Type { index: k, found: t, want: Type::B64 });
+                    bad.push(VerifyErrorKind::Type {
+                        index: k,
+                        found: t,
+                        want: Type::B64,
+                    });
                 }
             }
-            Some(Kind::Family(..) | Kind::Vector(_) | Kind::Label | Kind::Function | Kind::Other) => {
-                bad.push(VerifyErrorKind::Shape { index: k, want: "an address" });
+            Some(
+                Kind::Family(..) | Kind::Vector(_) | Kind::Label | Kind::Function | Kind::Other,
+            ) => {
+                bad.push(VerifyErrorKind::Shape {
+                    index: k,
+                    want: "an address",
+                });
             }
         }
     }
 
-    fn named(&self, n: &Name, k: usize, ty: Option<Type>, relaxed: bool, bad: &mut Vec<VerifyErrorKind>) {
+    fn named(
+        &self,
+        n: &Name,
+        k: usize,
+        ty: Option<Type>,
+        relaxed: bool,
+        bad: &mut Vec<VerifyErrorKind>,
+    ) {
         match self.find(n) {
             None if is_special(n) => {}
             None => bad.push(VerifyErrorKind::Undeclared(n.to_string())),
@@ -381,16 +457,30 @@ impl Verifier {
                 if let Some(want) = ty
                     && !compatible(t, want, relaxed)
                 {
-                    bad.push(VerifyErrorKind::Type { index: k, found: t, want });
+                    bad.push(VerifyErrorKind::Type {
+                        index: k,
+                        found: t,
+                        want,
+                    });
                 }
             }
-            Some(Kind::Family(..) | Kind::Vector(_) | Kind::Var(_) | Kind::Label | Kind::Function | Kind::Other) => {}
+            Some(
+                Kind::Family(..)
+                | Kind::Vector(_)
+                | Kind::Var(_)
+                | Kind::Label
+                | Kind::Function
+                | Kind::Other,
+            ) => {}
         }
     }
 
     fn call(&self, i: &Instr, bad: &mut Vec<VerifyErrorKind>) {
         let [Operand::List(r), Operand::Name(n), Operand::List(p), ..] = i.args.as_slice() else {
-            bad.push(VerifyErrorKind::Shape { index: 1, want: "results, a function, arguments" });
+            bad.push(VerifyErrorKind::Shape {
+                index: 1,
+                want: "results, a function, arguments",
+            });
             return;
         };
         match (self.find(n), self.functions.get(n)) {

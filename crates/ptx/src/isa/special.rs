@@ -30,13 +30,22 @@ const PLAIN: &[&str] = &[
 ];
 
 /// Those with components x, y, z.
-const VECTOR: &[&str] =
-    &["%tid", "%ntid", "%ctaid", "%nctaid", "%clusterid", "%nclusterid", "%cluster_ctaid", "%cluster_nctaid"];
+const VECTOR: &[&str] = &[
+    "%tid",
+    "%ntid",
+    "%ctaid",
+    "%nctaid",
+    "%clusterid",
+    "%nclusterid",
+    "%cluster_ctaid",
+    "%cluster_nctaid",
+];
 
 /// Whether a name is a special register.
 pub fn is_special(name: &str) -> bool {
     if PLAIN.contains(&name) {
         return true;
     }
-    name.rsplit_once('.').is_some_and(|(stem, c)| VECTOR.contains(&stem) && ["x", "y", "z", "w"].contains(&c))
+    name.rsplit_once('.')
+        .is_some_and(|(stem, c)| VECTOR.contains(&stem) && ["x", "y", "z", "w"].contains(&c))
 }
