@@ -262,6 +262,10 @@ mod tests {
         assert_ne!(s(1), s(2));
         assert_eq!(sample(&op, 1, 40, 256, &[], 0).len(), 240);
         assert!(sample(&op, 1, 0, 256, &[], 0).is_empty());
+        // More batch entries than anything else: each is there.
+        let many = sample(&op, 400, 5000, 1, &[], 0);
+        let entries: BTreeSet<usize> = many.iter().map(|r| r.batch).collect();
+        assert_eq!(entries.len(), 400);
         // Fewer rows than must be there: those that must.
         assert!(sample(&op, 1, 5000, 1, &[], 0).len() > 6);
     }

@@ -7,7 +7,6 @@ use attnc_spec::Operator;
 use attnc_tensor::{Storage, Tensor};
 use rayon::prelude::*;
 
-use crate::index::seen;
 use crate::inputs::{Inputs, OracleError};
 use crate::row::{Evaluated, counts, evaluate};
 
@@ -155,10 +154,4 @@ pub fn branch_lse(op: &Operator, x: &Inputs<'_>) -> Result<Tensor, OracleError> 
         }
     }
     Ok(t)
-}
-
-/// Whether some branch covers row `position` of head `head` in a sequence of `seq_len` tokens.
-pub fn covers(op: &Operator, head: u32, position: usize, seq_len: usize) -> bool {
-    let sees = |b| seen(op, b, head, position as u64, seq_len as u64).is_some();
-    op.branches.iter().any(sees)
 }

@@ -12,6 +12,6 @@ mod inputs;
 mod row;
 
 pub use cost::madds_formula;
-pub use forward::{Forward, RowId, RowResult, branch_lse, covers, forward, forward_rows};
+pub use forward::{Forward, RowId, RowResult, branch_lse, forward, forward_rows};
 pub use gradient::{Gradients, gradients};
 pub use inputs::{Inputs, OracleError};

@@ -202,6 +202,24 @@ fn an_exact_zero_lse_is_uncovered_only_by_its_switch() {
 }
 
 #[test]
+fn a_gradient_of_lse_counts_only_where_lse_is_finite() {
+    let mut o = op(&[(8, 1), (4, 1)], 1, true);
+    o.profile.zero_lse = ZeroLse::Uncovered;
+    let mut r = Run::new(&o, 1, 8);
+    (0..4).for_each(|d| Run::set(&mut r.q, 0, d, 0.0));
+    let x = Inputs::new(&o, &r.q.view(), &r.k.view(), &r.v.view()).unwrap();
+    let with = |at: usize| {
+        let mut dlse = Tensor::zeros(Storage::F64, &[1, 1, 8]).unwrap();
+        dlse.set(at, 1.0);
+        gradients(&o, &x, &r.v.view(), Some(&dlse.view())).unwrap()
+    };
+    let without = gradients(&o, &x, &r.v.view(), None).unwrap();
+    // Row 0 has no branch left, so its lse is -inf and does not move.
+    assert_eq!(with(0), without);
+    assert_ne!(with(1).dq, without.dq);
+}
+
+#[test]
 fn empty_sizes_give_empty_results() {
     let o = op(&[(4, 2)], 2, true);
     for (b, n) in [(0, 5), (3, 0), (0, 0)] {

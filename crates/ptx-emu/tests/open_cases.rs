@@ -1,34 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Kernels that another compiler made must pass all checks whatever the order of execution.
 
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn emu(launch: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ptx-emu")).arg(launch).args(args).output().expect("runs")
+}
+
+fn launches(folder: &str) -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/ptx").join(folder);
+    let mut v: Vec<PathBuf> = std::fs::read_dir(dir)
+        .expect("folder")
+        .map(|e| e.expect("entry").path())
+        .filter(|p| p.extension().is_some_and(|x| x == "json") && p.file_stem().is_some_and(|s| s != "manifest"))
+        .collect();
+    v.sort();
+    v
+}
 
 #[test]
 fn open_cases_pass_with_every_seed() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/ptx/open");
-    for case in [
-        "add_n300_sm80",
-        "softmax_c60_sm80",
-        "gemm_f16_64x48x96_sm80",
-    ] {
+    let all = launches("open");
+    assert_eq!(all.len(), 3);
+    for l in all {
         for seed in 0..8 {
-            let out = Command::new(env!("CARGO_BIN_EXE_ptx-emu"))
-                .arg(dir.join(format!("{case}.json")))
-                .args([
-                    "--check",
-                    "--races",
-                    "--counters",
-                    "--seed",
-                    &seed.to_string(),
-                ])
-                .output()
-                .expect("runs");
+            let out = emu(&l, &["--check", "--races", "--counters", "--seed", &seed.to_string()]);
             let err = String::from_utf8_lossy(&out.stderr);
-            assert!(out.status.success(), "{case} seed {seed}: {err}");
-            let json: serde_json::Value =
-                serde_json::from_slice(&out.stdout).expect("one JSON object");
+            assert!(out.status.success(), "{} seed {seed}: {err}", l.display());
+            let json: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
             assert!(json["thread_instructions"].as_u64() > Some(0));
+        }
+    }
+}
+
+#[test]
+fn kernels_of_triton_pass() {
+    let all = launches("triton");
+    assert!(all.len() > 15);
+    for l in all {
+        for seed in [0, 5] {
+            let out = emu(&l, &["--check", "--races", "--seed", &seed.to_string()]);
+            let err = String::from_utf8_lossy(&out.stderr);
+            assert!(out.status.success(), "{} seed {seed}: {err}", l.display());
         }
     }
 }

@@ -4,5 +4,6 @@
 pub mod core;
 mod print;
 pub mod step;
+pub mod verify;
 
 pub use print::{VERSION, print};

@@ -117,6 +117,8 @@ pub(crate) struct Bar {
     pub(crate) wait: bool,
     pub(crate) aligned: bool,
     pub(crate) red: Option<BarRed>,
+    /// The cluster's barrier, which is number 16 here.
+    pub(crate) cluster: bool,
 }
 
 /// A reduction at a barrier.

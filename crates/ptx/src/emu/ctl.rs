@@ -172,6 +172,7 @@ pub(crate) fn barrier(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
             wait: true,
             aligned: false,
             red: None,
+            cluster: true,
         });
         return Ok((Op::Ctl(op), Meet::None, Class::Barrier));
     }
@@ -209,6 +210,7 @@ pub(crate) fn barrier(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
         wait: !i.has("arrive"),
         aligned,
         red,
+        cluster: false,
     };
     Ok((
         Op::Ctl(Ctl::Bar(bar)),

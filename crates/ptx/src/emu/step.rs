@@ -662,7 +662,7 @@ fn barrier(w: &mut Warp, c: &mut Cta, g: &Grid<'_>, k: usize, b: &Bar, mask: u32
         Ok(v[first])
     };
     let id = same(b.id)? as usize;
-    if id >= c.bars.len() {
+    if id > 16 || (id == 16) != b.cluster {
         return Err(FaultKind::Barrier("there are barriers 0 to 15"));
     }
     let count = if b.count == NONE {

@@ -182,6 +182,8 @@ fn run(
         c.load(p.key_classes.begin, keys.class),
         c.load(p.key_classes.begin, next),
     );
+    let last = c.c(63);
+    let from = c.min(from, last);
     let width = c.sub(to, from);
     let one = c.c(1);
     let width = c.max(width, one);

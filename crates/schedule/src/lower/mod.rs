@@ -234,6 +234,7 @@ fn rest(c: &mut Code, p: &Parts, task: &Task, rows: Val) {
         head: task.h,
     };
     let bare = c.get(p.count2);
+    let bare = c.min(bare, rows);
     let idx = c.start(p.bare);
     c.fill(out, idx, bare, 0.0);
     c.fill(lse, idx, bare, f32::NEG_INFINITY);

@@ -12,6 +12,9 @@ use crate::nest::Combine;
 /// One group of branches over the rows of a task.
 pub(crate) fn group(c: &mut Code, p: &Parts, task: &Task, g: Val) {
     let begin = c.at(p.group, g);
+    // No group is empty, so this changes nothing but what is known of the value.
+    let last = c.c(p.branches - 1);
+    let begin = c.min(begin, last);
     let next = c.addc(g, 1);
     let end = c.at(p.group, next);
     let count = c.sub(end, begin);
@@ -101,6 +104,7 @@ fn cell(c: &mut Code, p: &Parts, task: &Task, g: Val, branches: Branches, lo: Va
     });
     let rows = c.get(p.count);
     let limit = c.get(p.high);
+    let limit = c.max(limit, zero);
     let limit = c.addc(limit, 1);
     let block = c.c(i64::from(p.sched.rows));
     let zero = c.c(0);
@@ -261,6 +265,8 @@ fn zero_keys(
     });
     if p.nest.zero_keys {
         let zeros = c.get(p.any);
+        let zero = c.c(0);
+        let zeros = c.max(zeros, zero);
         c.store(p.rzeros, at, zeros);
     }
     if let Some(x) = p.mixing {

@@ -1,0 +1,593 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The verifier of core programs: what compiled code takes on trust is proven here, for every B >= 1 and N in 1..=2^47.
+//!
+//! In: a [`Core`]. Out: nothing, or every broken rule with the way to the instruction. Scalars are followed by intervals and
+//! differences (`verify/facts.rs`), moves and calls are checked in `verify/moves.rs`, tile functions in `verify/function.rs`.
+//!
+//! The rules ([`Rule`], by number):
+//! 1. Every value is below `vals`, defined once, and used only where its definition is in scope.
+//! 2. Buffers, tables, plan tables and functions that are named exist.
+//! 3. Integer code touches I64 buffers, float moves F32 buffers, row numbers and flags I64 buffers.
+//! 4. The index of a load, store, table or plan access lies inside.
+//! 5. A stored value lies in the range that its buffer or plan table promises.
+//! 6. Dividends are at least 0, divisors at least 1.
+//! 7. Shifts are by 0..=63.
+//! 8. A loop steps by at least 1; a walk's next value is larger.
+//! 9. Instructions stand in a section where they mean something: task numbers and outputs in `body`, plan stores in `plan`.
+//! 10. The places of moves, over all their rows and padding, lie inside their buffers; counts are at least 0 and fit the stride.
+//! 11. Row numbers lie inside the tensor or work buffer; -1 is allowed only to column gathers.
+//! 12. Batch entries and heads lie inside the tensor.
+//! 13. Inputs are gathered from, outputs scattered to; strides of columns are multiples of the query step.
+//! 14. A call passes as many places and values as the function has; each place has room for the whole tile, in the right type.
+//! 15. `live_q` is in 1..=mq and `live_k` in 1..=nk, always (a call without rows must not be reached).
+//! 16. A tile that a function writes shares its buffer with no other tile of the call.
+//! 17. No buffer is read before the first instruction that writes it (in `enter` for what persists). Buffers are tracked whole: the
+//!     interpreter, which tracks elements, finds the rest.
+//! 18. Rows of out and lse come from buffers that do not persist and into which only values computed from the task number go; so do
+//!     batch entry and head. (Necessary for the absence of races, not sufficient: the interpreter checks every row.)
+//! 19. Extents of functions are multiples of the steps, D is the operator's, and the live counts are among the scalars.
+//! 20. Operands of tile operations exist and have the axes and types that the operation needs.
+//! 21. Contracted and paired key axes carry the same order tag.
+//! 22. Tiles are written before they are read, under every combination of guards.
+//! 23. Scores are masked before they are reduced, exponentiated or contracted, under every combination of guards.
+//! 24. Guards name scalar parameters other than the live counts.
+//! 25. What becomes a float count is at least 0.
+//!
+//! Sums and products are taken not to leave 64 bits: the limits on tensor sizes (B*N*H*D elements fit in memory) see to that, and the
+//! interpreter checks it.
+
+mod facts;
+mod function;
+mod moves;
+
+use crate::core::{Arg, Bin, BufId, Core, Elem, Inst, PlanId, Range, TableId, Val};
+use facts::Facts;
+
+/// The rules, in the order of the list at the top of this file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Rule {
+    /// 1
+    Scope = 1,
+    /// 2
+    Exists,
+    /// 3
+    ElementType,
+    /// 4
+    Index,
+    /// 5
+    StoredRange,
+    /// 6
+    Division,
+    /// 7
+    Shift,
+    /// 8
+    LoopStep,
+    /// 9
+    Section,
+    /// 10
+    MoveBounds,
+    /// 11
+    Rows,
+    /// 12
+    Head,
+    /// 13
+    Port,
+    /// 14
+    CallPlaces,
+    /// 15
+    Live,
+    /// 16
+    Alias,
+    /// 17
+    ReadFirst,
+    /// 18
+    Race,
+    /// 19
+    Extents,
+    /// 20
+    Operand,
+    /// 21
+    Order,
+    /// 22
+    Unwritten,
+    /// 23
+    Unmasked,
+    /// 24
+    Guard,
+    /// 25
+    Count,
+}
+
+impl Rule {
+    /// The rule's number in the list.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+}
+
+/// A broken rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("rule {} ({rule:?}) at {path}: {detail}", .rule.number())]
+pub struct VerifyError {
+    /// Which rule.
+    pub rule: Rule,
+    /// The way to the instruction: section, then positions in blocks; or function and operation.
+    pub path: String,
+    /// The names and bounds in question.
+    pub detail: String,
+}
+
+/// Verifies a program.
+///
+/// # Errors
+/// Every broken rule that was found, in program order.
+pub fn core(core: &Core) -> Result<(), Vec<VerifyError>> {
+    let mut v = Verifier::new(core);
+    for f in &core.fns {
+        v.errors.extend(function::check(core, f));
+    }
+    v.section(Section::Plan, &core.plan);
+    v.section(Section::Enter, &core.enter);
+    v.section(Section::Body, &core.body);
+    v.races();
+    if v.errors.is_empty() {
+        Ok(())
+    } else {
+        Err(v.errors)
+    }
+}
+
+/// Where an instruction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Section {
+    Plan,
+    Enter,
+    Body,
+}
+
+impl Section {
+    fn name(self) -> &'static str {
+        match self {
+            Section::Plan => "plan",
+            Section::Enter => "enter",
+            Section::Body => "body",
+        }
+    }
+}
+
+struct Verifier<'a> {
+    core: &'a Core,
+    errors: Vec<VerifyError>,
+    section: Section,
+    path: Vec<String>,
+    facts: Facts,
+    /// Values that have a definition anywhere so far.
+    defined: Vec<bool>,
+    visible: Vec<bool>,
+    /// Buffers that some earlier instruction writes.
+    written: Vec<bool>,
+    /// Buffers that hold a value computed from the task number.
+    from_task: Vec<bool>,
+    /// Buffers into which something else went.
+    from_elsewhere: Vec<bool>,
+    /// Row buffers of output writes.
+    outputs: Vec<(String, BufId)>,
+}
+
+impl<'a> Verifier<'a> {
+    fn new(core: &'a Core) -> Verifier<'a> {
+        let (vals, bufs) = (core.vals as usize, core.bufs.len());
+        Verifier {
+            core,
+            errors: Vec::new(),
+            section: Section::Plan,
+            path: Vec::new(),
+            facts: Facts::new(core.vals),
+            defined: vec![false; vals],
+            visible: vec![false; vals],
+            written: vec![false; bufs],
+            from_task: vec![false; bufs],
+            from_elsewhere: vec![false; bufs],
+            outputs: Vec::new(),
+        }
+    }
+
+    fn fail(&mut self, rule: Rule, detail: String) {
+        self.errors.push(VerifyError {
+            rule,
+            path: self.path.join("."),
+            detail,
+        });
+    }
+
+    fn section(&mut self, section: Section, code: &[Inst]) {
+        self.section = section;
+        self.path = vec![section.name().to_string()];
+        self.visible.fill(false);
+        self.facts = Facts::new(self.core.vals);
+        for (written, buf) in self.written.iter_mut().zip(&self.core.bufs) {
+            *written &= buf.persist;
+        }
+        self.insts(code);
+        if section == Section::Plan && !self.is_visible(self.core.tasks) {
+            self.fail(
+                Rule::Scope,
+                "the number of tasks is not a value of the plan".into(),
+            );
+        }
+    }
+
+    fn insts(&mut self, code: &[Inst]) {
+        for (i, inst) in code.iter().enumerate() {
+            self.path.push(i.to_string());
+            self.inst(inst);
+            self.path.pop();
+        }
+    }
+
+    /// A nested block: what it defines and learns is forgotten at its end. `enter` says what holds at its start.
+    fn block(
+        &mut self,
+        name: &str,
+        code: &[Inst],
+        next: Option<Val>,
+        enter: impl FnOnce(&mut Self),
+    ) {
+        let visible = self.visible.clone();
+        let mark = self.facts.mark();
+        self.path.push(name.to_string());
+        enter(self);
+        self.insts(code);
+        if let Some(next) = next {
+            // A walk's next value is read at the end of its body.
+            self.reads(&[next]);
+        }
+        self.path.pop();
+        if next.is_none() {
+            self.facts.rewind(mark);
+            self.visible = visible;
+        }
+    }
+
+    fn is_visible(&self, v: Val) -> bool {
+        self.visible.get(v.0 as usize).copied().unwrap_or(false)
+    }
+
+    /// Uses of values; false when one is out of scope.
+    fn reads(&mut self, vals: &[Val]) -> bool {
+        let mut ok = true;
+        for v in vals {
+            if !self.is_visible(*v) {
+                self.fail(Rule::Scope, format!("v{} is not in scope", v.0));
+                ok = false;
+            }
+        }
+        ok
+    }
+
+    /// A definition; false when the value has one already.
+    fn defines(&mut self, v: Val) -> bool {
+        let i = v.0 as usize;
+        if i >= self.defined.len() {
+            self.fail(
+                Rule::Scope,
+                format!("v{} is beyond the number of values", v.0),
+            );
+            return false;
+        }
+        if std::mem::replace(&mut self.defined[i], true) {
+            self.fail(Rule::Scope, format!("v{} is defined twice", v.0));
+            return false;
+        }
+        self.visible[i] = true;
+        true
+    }
+
+    fn buffer(&mut self, b: BufId, elem: Elem) -> bool {
+        match self.core.bufs.get(b.0 as usize) {
+            None => {
+                self.fail(Rule::Exists, format!("there is no buffer {}", b.0));
+                false
+            }
+            Some(buf) if buf.elem != elem => {
+                let detail = format!("{} does not hold {elem:?}", buf.name);
+                self.fail(Rule::ElementType, detail);
+                false
+            }
+            Some(_) => {
+                if self.section == Section::Plan {
+                    self.fail(Rule::Section, "the plan has no buffers".into());
+                }
+                true
+            }
+        }
+    }
+
+    /// Says that a buffer is read here.
+    fn reads_buffer(&mut self, b: BufId) {
+        if !self.written[b.0 as usize] {
+            let detail = format!(
+                "{} is read before anything writes it",
+                self.core.bufs[b.0 as usize].name
+            );
+            self.fail(Rule::ReadFirst, detail);
+            // Once is enough.
+            self.written[b.0 as usize] = true;
+        }
+    }
+
+    fn index(&mut self, name: &str, i: Val, len: u64) {
+        let (lo, hi) = self.facts.bounds(i);
+        if lo < 0 || i128::from(hi) >= i128::from(len) {
+            let detail = format!(
+                "{name} has {len} elements, the index is in {}",
+                show(lo, hi)
+            );
+            self.fail(Rule::Index, detail);
+        }
+    }
+
+    fn stored(&mut self, name: &str, x: Val, range: Option<Range>) {
+        if let Some(r) = range
+            && !self.facts.within(x, r)
+        {
+            let (lo, hi) = self.facts.bounds(x);
+            let detail = format!("{name} promises {r:?}, the value is in {}", show(lo, hi));
+            self.fail(Rule::StoredRange, detail);
+        }
+    }
+
+    fn plan_table(&mut self, t: PlanId) -> Option<&'a crate::core::PlanTable> {
+        let table = self.core.plan_tables.get(t.0 as usize);
+        if table.is_none() {
+            self.fail(Rule::Exists, format!("there is no plan table {}", t.0));
+        }
+        table
+    }
+
+    fn table(&mut self, t: TableId) -> Option<&'a crate::core::Table> {
+        let table = self.core.tables.get(t.0 as usize);
+        if table.is_none() {
+            self.fail(Rule::Exists, format!("there is no table {}", t.0));
+        }
+        table
+    }
+
+    fn inst(&mut self, inst: &Inst) {
+        match inst {
+            Inst::Const(v, x) => {
+                if self.defines(*v) {
+                    self.facts.constant(*v, *x);
+                }
+            }
+            Inst::Arg(v, a) => {
+                if *a == Arg::Task && self.section != Section::Body {
+                    self.fail(Rule::Section, "the task number outside a task".into());
+                }
+                if self.defines(*v) {
+                    self.facts.arg(*v, *a);
+                }
+            }
+            Inst::Bin(v, op, a, b) => {
+                let ok = self.reads(&[*a, *b]);
+                if ok {
+                    self.operands(*op, *a, *b);
+                }
+                if self.defines(*v) && ok {
+                    self.facts.bin(*v, *op, *a, *b);
+                }
+            }
+            Inst::Select(v, c, a, b) => {
+                let ok = self.reads(&[*c, *a, *b]);
+                if self.defines(*v) && ok {
+                    self.facts.select(*v, *c, *a, *b);
+                }
+            }
+            Inst::Table(v, t, i) => {
+                let ok = self.reads(&[*i]);
+                let table = self.table(*t);
+                if let (true, Some(table)) = (ok, table) {
+                    self.index(&table.name, *i, table.data.len() as u64);
+                }
+                if self.defines(*v)
+                    && let Some(table) = table
+                {
+                    let (lo, hi) = (table.data.iter().min(), table.data.iter().max());
+                    if let (Some(lo), Some(hi)) = (lo, hi) {
+                        self.facts
+                            .interval(*v, *lo, *hi, ok && self.facts.is_from_task(*i));
+                    }
+                }
+            }
+            Inst::Plan(v, t, i) => {
+                let ok = self.reads(&[*i]);
+                let table = self.plan_table(*t);
+                if let (true, Some(table)) = (ok, table) {
+                    self.index(&table.name, *i, table.len);
+                }
+                if self.defines(*v)
+                    && let Some(table) = table
+                {
+                    let from_task = ok && self.facts.is_from_task(*i);
+                    self.facts.ranged(*v, table.range, from_task);
+                }
+            }
+            Inst::PlanStore(t, i, x) => {
+                let ok = self.reads(&[*i, *x]);
+                if self.section != Section::Plan {
+                    self.fail(Rule::Section, "a plan store outside the plan".into());
+                }
+                if let (Some(table), true) = (self.plan_table(*t), ok) {
+                    self.index(&table.name, *i, table.len);
+                    self.stored(&table.name, *x, table.range);
+                }
+            }
+            Inst::Load(v, b, i) => {
+                let ok = self.reads(&[*i]);
+                let mut range = None;
+                let mut from_task = false;
+                if self.buffer(*b, Elem::I64) && ok {
+                    let buf = &self.core.bufs[b.0 as usize];
+                    self.index(&buf.name, *i, buf.len);
+                    self.reads_buffer(*b);
+                    range = buf.range;
+                    from_task = self.from_task[b.0 as usize];
+                }
+                if self.defines(*v) {
+                    self.facts.ranged(*v, range, from_task);
+                }
+            }
+            Inst::Store(b, i, x) => {
+                let ok = self.reads(&[*i, *x]);
+                if self.buffer(*b, Elem::I64) && ok {
+                    let buf = &self.core.bufs[b.0 as usize];
+                    self.index(&buf.name, *i, buf.len);
+                    self.stored(&buf.name, *x, buf.range);
+                    self.written[b.0 as usize] = true;
+                    if self.facts.is_from_task(*x) {
+                        self.from_task[b.0 as usize] = true;
+                    } else {
+                        self.from_elsewhere[b.0 as usize] = true;
+                    }
+                }
+            }
+            Inst::For {
+                iv,
+                lo,
+                hi,
+                step,
+                body,
+            } => {
+                if !self.reads(&[*lo, *hi, *step]) {
+                    return;
+                }
+                if self.facts.bounds(*step).0 < 1 {
+                    let detail = format!("the step may be {}", self.facts.bounds(*step).0);
+                    self.fail(Rule::LoopStep, detail);
+                }
+                let (iv, lo, hi, step) = (*iv, *lo, *hi, *step);
+                self.block("do", body, None, |s| {
+                    if s.defines(iv) {
+                        s.facts.loop_value(iv, lo, hi, Some(step));
+                    }
+                });
+            }
+            Inst::Walk {
+                cur,
+                lo,
+                hi,
+                body,
+                next,
+            } => {
+                if !self.reads(&[*lo, *hi]) {
+                    return;
+                }
+                let (cur, lo, hi, next) = (*cur, *lo, *hi, *next);
+                let (visible, mark) = (self.visible.clone(), self.facts.mark());
+                self.block("do", body, Some(next), |s| {
+                    if s.defines(cur) {
+                        s.facts.loop_value(cur, lo, hi, None);
+                    }
+                });
+                if self.is_visible(next) && !self.facts.at_most(cur, next, -1) {
+                    let detail = format!("v{} is not proven larger than v{}", next.0, cur.0);
+                    self.fail(Rule::LoopStep, detail);
+                }
+                self.facts.rewind(mark);
+                self.visible = visible;
+            }
+            Inst::If { cond, then, els } => {
+                let known = self.reads(&[*cond]);
+                for (name, code, when) in [("then", then, true), ("else", els, false)] {
+                    self.block(name, code, None, |s| {
+                        if known {
+                            s.facts.assume(*cond, when);
+                        }
+                    });
+                }
+            }
+            Inst::Floats {
+                dst,
+                src,
+                count,
+                f: _,
+            } => self.floats(*dst, *src, *count),
+            Inst::Gather {
+                dst,
+                lie,
+                src,
+                idx,
+                live,
+                flag,
+            } => self.gather(*dst, *lie, *src, *idx, *live, *flag),
+            Inst::Scatter {
+                dst,
+                idx,
+                live,
+                src,
+                lie,
+            } => self.scatter(*dst, *idx, *live, *src, *lie),
+            Inst::Fill {
+                dst,
+                idx,
+                live,
+                value: _,
+            } => self.fill(*dst, *idx, *live),
+            Inst::Call { f, tiles, scalars } => self.call(*f, tiles, scalars),
+        }
+    }
+
+    fn operands(&mut self, op: Bin, a: Val, b: Val) {
+        let ((a_lo, _), (b_lo, b_hi)) = (self.facts.bounds(a), self.facts.bounds(b));
+        match op {
+            Bin::Div | Bin::Rem => {
+                if a_lo < 0 || b_lo < 1 {
+                    let detail = format!("the dividend may be {a_lo}, the divisor {b_lo}");
+                    self.fail(Rule::Division, detail);
+                }
+            }
+            Bin::Shl | Bin::Shr => {
+                if b_lo < 0 || b_hi > 63 {
+                    self.fail(Rule::Shift, format!("the shift is in {}", show(b_lo, b_hi)));
+                }
+            }
+            Bin::Add
+            | Bin::Sub
+            | Bin::Mul
+            | Bin::Min
+            | Bin::Max
+            | Bin::And
+            | Bin::Or
+            | Bin::Eq
+            | Bin::Lt
+            | Bin::Le => {}
+        }
+    }
+
+    /// Rule 18, when every store has been seen.
+    fn races(&mut self) {
+        for (path, buf) in std::mem::take(&mut self.outputs) {
+            let b = &self.core.bufs[buf.0 as usize];
+            if b.persist || self.from_elsewhere[buf.0 as usize] {
+                self.errors.push(VerifyError {
+                    rule: Rule::Race,
+                    path,
+                    detail: format!("rows in {} do not all come from the task number", b.name),
+                });
+            }
+        }
+    }
+}
+
+/// An interval for people.
+fn show(lo: i64, hi: i64) -> String {
+    let end = |x: i64, open: i64| {
+        if x == open {
+            "?".to_string()
+        } else {
+            x.to_string()
+        }
+    };
+    format!("{}..={}", end(lo, i64::MIN), end(hi, i64::MAX))
+}
