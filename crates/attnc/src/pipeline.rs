@@ -8,6 +8,7 @@ use attnc_rewrite::{CostModel, Optimized, Options, RewriteError};
 use attnc_schedule::{LowerError, Schedule, ScheduleError};
 use attnc_spec::Operator;
 use attnc_tile::core::{Core, KEY_STEP, QUERY_STEP};
+use attnc_tile::verify::{self, VerifyError};
 
 pub use attnc_rewrite::Plan;
 
@@ -54,6 +55,9 @@ pub enum CompileError {
     /// Lowering.
     #[error(transparent)]
     Lower(#[from] LowerError),
+    /// The tile verifier: a mistake of the compiler, never of the operator.
+    #[error("the lowered program breaks its rules: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Verify(Vec<VerifyError>),
 }
 
 /// spec -> graph: one chain a branch.
@@ -91,9 +95,11 @@ pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileErro
 /// fused graph -> core program, under the default schedule of the target.
 ///
 /// # Errors
-/// A graph that rewriting left without a kernel.
+/// A graph that rewriting left without a kernel; a program that its verifier rejects.
 pub fn tile(fused: &OpGraph, choices: &Choices) -> Result<Core, CompileError> {
     let nest = attnc_schedule::nest(fused)?;
     let sched = Schedule::portable(&choices.target, nest.head_dim, nest.groups.len());
-    Ok(attnc_schedule::lower(&nest, &sched)?)
+    let core = attnc_schedule::lower(&nest, &sched)?;
+    verify::core(&core).map_err(CompileError::Verify)?;
+    Ok(core)
 }

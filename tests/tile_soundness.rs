@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The tile verifier against the tile interpreter: whatever single change a program suffers, either the verifier rejects it or the
+//! interpreter finds no index out of bounds, no value out of its range and no forbidden arithmetic in it.
+
+use attnc_interp::tile::{self, TileFault};
+use attnc_schedule::{Combine, Group, Nest, Schedule, Term, WHOLE, lower};
+use attnc_tensor::{DType, Tensor, normal_tensor};
+use attnc_tile::core::{Bin, Bound, Core, Inst};
+use attnc_tile::verify;
+
+/// Small tiles, so that short sequences reach every limit.
+fn schedule() -> Schedule {
+    Schedule {
+        target: "x86_64".to_string(),
+        mq: 8,
+        nk: 5,
+        panel: 10,
+        chunk: 16,
+        rows: 16,
+        slots: 2,
+    }
+}
+
+fn nest(combine: Combine, causal: bool, switches: bool, displaced: bool) -> Nest {
+    let term = |segment, dilation| Term {
+        segment,
+        dilation,
+        weight: 1,
+    };
+    let groups = if displaced {
+        vec![
+            Group {
+                terms: vec![term(7, 3)],
+            },
+            Group {
+                terms: vec![term(WHOLE, 2)],
+            },
+        ]
+    } else {
+        vec![
+            Group {
+                terms: vec![term(6, 1), term(12, 2)],
+            },
+            Group {
+                terms: vec![term(WHOLE, 4)],
+            },
+        ]
+    };
+    Nest {
+        name: "small".to_string(),
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 3,
+        dtype: DType::F32,
+        causal,
+        blocked: switches,
+        zero_keys: switches,
+        displaced,
+        base2: true,
+        scale: 0.5,
+        panels: true,
+        combine,
+        groups,
+    }
+}
+
+/// The n-th instruction of a block and those nested in it, if `n` is not beyond them.
+fn nth<'a>(code: &'a mut [Inst], n: &mut usize) -> Option<&'a mut Inst> {
+    for inst in code {
+        if *n == 0 {
+            return Some(inst);
+        }
+        *n -= 1;
+        let nested: Vec<&mut Vec<Inst>> = match inst {
+            Inst::For { body, .. } | Inst::Walk { body, .. } => vec![body],
+            Inst::If { then, els, .. } => vec![then, els],
+            _ => Vec::new(),
+        };
+        for block in nested {
+            if let Some(found) = nth(block, n) {
+                return Some(found);
+            }
+        }
+    }
+    None
+}
+
+/// Changes that leave loops about as long as they were: constants by one, comparisons, operands of a selection.
+fn changes(inst: &Inst) -> Vec<Inst> {
+    match inst {
+        Inst::Const(v, x) => vec![Inst::Const(*v, x - 1), Inst::Const(*v, x + 1)],
+        Inst::Bin(v, Bin::Lt, a, b) => vec![Inst::Bin(*v, Bin::Le, *a, *b)],
+        Inst::Bin(v, Bin::Le, a, b) => vec![Inst::Bin(*v, Bin::Lt, *a, *b)],
+        Inst::Bin(v, Bin::Sub, a, b) => vec![Inst::Bin(*v, Bin::Sub, *b, *a)],
+        Inst::Bin(v, Bin::Rem, a, b) => vec![Inst::Bin(*v, Bin::Div, *a, *b)],
+        Inst::Bin(v, Bin::Div, a, b) => vec![Inst::Bin(*v, Bin::Rem, *a, *b)],
+        Inst::Select(v, c, a, b) => vec![Inst::Select(*v, *c, *b, *a)],
+        _ => Vec::new(),
+    }
+}
+
+/// Every program that differs from `good` by one change, with the change's name.
+fn damaged(good: &Core) -> Vec<(String, Core)> {
+    let mut out = Vec::new();
+    for (i, buf) in good.bufs.iter().enumerate() {
+        let mut shorter = good.clone();
+        shorter.bufs[i].len -= 1;
+        out.push((format!("{} is shorter", buf.name), shorter));
+        if buf.range.is_some() {
+            let mut narrow = good.clone();
+            if let Some(r) = &mut narrow.bufs[i].range {
+                r.hi = match r.hi {
+                    Bound::Const(c) => Bound::Const(c - 1),
+                    Bound::SeqLen(c) => Bound::SeqLen(c - 1),
+                    Bound::Batch(c) => Bound::Batch(c - 1),
+                };
+            }
+            out.push((format!("{} promises less", buf.name), narrow));
+            let mut wide = good.clone();
+            if let Some(r) = &mut wide.bufs[i].range {
+                r.lo -= 1;
+            }
+            out.push((format!("{} promises more", buf.name), wide));
+        }
+    }
+    for n in 0.. {
+        let mut source = good.clone();
+        let Some(inst) = nth(&mut source.body, &mut n.clone()) else {
+            break;
+        };
+        for change in changes(inst) {
+            let name = format!("instruction {n} becomes {change:?}");
+            let mut core = good.clone();
+            if let Some(place) = nth(&mut core.body, &mut n.clone()) {
+                *place = change;
+            }
+            out.push((name, core));
+        }
+    }
+    out
+}
+
+fn tensor(seq_len: usize, heads: usize, stream: u64) -> Tensor {
+    normal_tensor(DType::F32, &[2, seq_len, heads, 3], 7, stream).expect("a small tensor")
+}
+
+#[test]
+fn what_the_verifier_accepts_stays_within_bounds() {
+    let nests = [
+        nest(Combine::Stream, true, false, false),
+        nest(Combine::Join, false, true, false),
+        nest(Combine::Mix { branches: 2 }, true, true, true),
+    ];
+    let (mut rejected, mut accepted, mut wrong) = (0, 0, Vec::new());
+    for nest in &nests {
+        let good = lower(nest, &schedule()).expect("within the limits");
+        assert_eq!(verify::core(&good), Ok(()));
+        for (name, core) in damaged(&good) {
+            if verify::core(&core).is_err() {
+                rejected += 1;
+                continue;
+            }
+            accepted += 1;
+            for n in [1, 17, 37] {
+                let (q, k, v) = (tensor(n, 2, 0), tensor(n, 1, 1), tensor(n, 1, 2));
+                match tile::run(&core, &q.view(), &k.view(), &v.view(), 2) {
+                    Ok(_)
+                    | Err(
+                        TileFault::Uninitialised { .. }
+                        | TileFault::Race { .. }
+                        | TileFault::Missing { .. },
+                    ) => {}
+                    Err(fault) => wrong.push(format!("{name}: {fault} at N = {n}")),
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(rejected > 100 && accepted > 100, "{rejected}, {accepted}");
+}
