@@ -160,8 +160,8 @@ fn jit(c: &Case, plan: Plan, threads: usize) -> Result<(Tensor, Tensor), String>
         q,
         k,
         v,
-        out: &mut out,
-        lse: &mut lse,
+        out: out.view_mut(),
+        lse: lse.view_mut(),
         threads,
     };
     attnc_runtime::launch(&code, &core, launch, &|_, _| true).map_err(|e| e.to_string())?;

@@ -9,7 +9,9 @@ use attnc_oracle::OracleError;
 use attnc_spec::Operator;
 use attnc_tensor::{Place, View, ViewMut};
 
+use crate::compiled_engine::{CpuEngine, TileEngine};
 use crate::oracle_engine::OracleEngine;
+use crate::pipeline::{Choices, CompileError};
 use crate::signature::Signature;
 
 /// Everything that can run an operator.
@@ -127,6 +129,18 @@ pub enum EngineError {
     /// Shapes that do not belong together, or no memory.
     #[error(transparent)]
     Oracle(#[from] OracleError),
+    /// A stage of the compiler refused.
+    #[error(transparent)]
+    Compile(Box<CompileError>),
+    /// The code generator refused.
+    #[error(transparent)]
+    Codegen(#[from] attnc_codegen_cpu::CodegenError),
+    /// The launch was refused.
+    #[error(transparent)]
+    Launch(attnc_runtime::LaunchError),
+    /// The interpreted program did what the IR forbids: a bug of the compiler.
+    #[error("the tile program is wrong: {0}")]
+    Fault(#[from] attnc_interp::tile::TileFault),
 }
 
 /// A compiled operator that can be called.
@@ -180,14 +194,18 @@ impl CacheUse {
 ///
 /// # Errors
 /// [`EngineError::NotBuiltYet`] for what is to come.
-pub fn compile(op: &Operator, backend: Backend) -> Result<Box<dyn Engine>, EngineError> {
+pub fn compile(
+    op: &Operator,
+    backend: Backend,
+    choices: &Choices,
+) -> Result<Box<dyn Engine>, EngineError> {
     match backend {
         Backend::Oracle => Ok(Box::new(OracleEngine::new(op.clone()))),
-        Backend::Cpu
-        | Backend::InterpGraph
-        | Backend::InterpTile
-        | Backend::PtxEmulator
-        | Backend::Cuda => Err(EngineError::NotBuiltYet(backend)),
+        Backend::Cpu => Ok(Box::new(CpuEngine::new(op, choices)?)),
+        Backend::InterpTile => Ok(Box::new(TileEngine::new(op, choices)?)),
+        Backend::InterpGraph | Backend::PtxEmulator | Backend::Cuda => {
+            Err(EngineError::NotBuiltYet(backend))
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`pipeline`] names every stage in order. The host half of a run: [`Inputs`] come from a seed or a file, [`compile`] makes an [`Engine`] from an operator by the table of [`Backend`]s,
 //! [`execute`] calls and times it, [`verify()`] compares with the oracle, [`RunReport`] tells.
 
+mod compiled_engine;
 mod engine;
 mod execute;
 mod inputs;

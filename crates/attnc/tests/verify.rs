@@ -29,7 +29,12 @@ fn op(dtype: DType) -> Operator {
 }
 
 fn run(op: &Operator, x: &Inputs, threads: usize) -> Outcome {
-    let mut engine = compile(op, Backend::Oracle).unwrap();
+    let mut engine = compile(
+        op,
+        Backend::Oracle,
+        &attnc::pipeline::Choices::new("x86_64"),
+    )
+    .unwrap();
     execute(&mut *engine, &Signature::from(op), x, threads, 2, &|_| ()).unwrap()
 }
 
@@ -125,7 +130,7 @@ fn what_is_not_there_yet_says_so() {
     let op = op(DType::F32);
     for backend in [Backend::PtxEmulator, Backend::Cuda] {
         assert!(matches!(
-            compile(&op, backend),
+            compile(&op, backend, &attnc::pipeline::Choices::new("x86_64")),
             Err(EngineError::NotBuiltYet(b)) if b == backend
         ));
     }

@@ -15,6 +15,19 @@ pub(crate) enum Failure {
     /// A later stage of the project.
     #[error("{0}: not built yet")]
     NotBuiltYet(String),
+    /// A target that this machine does not run.
+    #[error(
+        "this machine does not run code for {target}: its processor is {here}; `--target {here}` runs here"
+    )]
+    Lacking {
+        /// What was asked for.
+        target: String,
+        /// What there is.
+        here: &'static str,
+    },
+    /// A stage of the compiler refused.
+    #[error(transparent)]
+    Compile(#[from] attnc::pipeline::CompileError),
     /// Arguments that do not go together and that clap cannot tell.
     #[error("{0}")]
     Usage(String),
@@ -88,6 +101,8 @@ impl Failure {
             Failure::Usage(_) => 2,
             Failure::Reported
             | Failure::NotBuiltYet(_)
+            | Failure::Lacking { .. }
+            | Failure::Compile(_)
             | Failure::Stdout(_)
             | Failure::Write { .. }
             | Failure::UnknownOperator { .. }

@@ -7,6 +7,7 @@
 //! 0 done, 1 the work failed, 2 usage.
 
 mod args;
+mod choices;
 mod context;
 mod count;
 mod failure;

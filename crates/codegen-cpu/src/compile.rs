@@ -207,6 +207,8 @@ fn plan_body(fx: &mut Fx<'_>, args: &[Value], names: &Names<'_>) {
 fn run_body(fx: &mut Fx<'_>, args: &[Value], names: &Names<'_>) {
     let [plan, first, last, work] = [args[0], args[1], args[2], args[3]];
     let zero = fx.int(0);
+    let counter = fx.addc(work, names.layout.counter);
+    fx.store(zero, counter, 0);
     let mut k = Kernel::new(names, plan, work, zero);
     k.block(fx, &names.core.enter);
     let one = fx.int(1);

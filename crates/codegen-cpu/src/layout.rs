@@ -87,6 +87,8 @@ pub struct Layout {
     pub bufs: Vec<i64>,
     /// Offset of the temporaries.
     pub temps: i64,
+    /// Offset of the count of multiply-adds that the last `run` call issued, padding included (i64).
+    pub counter: i64,
     /// Size of the workspace.
     pub workspace_bytes: usize,
 }
@@ -117,12 +119,14 @@ impl Layout {
             .collect();
         let temps = at as i64;
         let most = core.fns.iter().map(temp_bytes).max().unwrap_or(0);
+        let counter = (at + most) as i64;
         Layout {
             plan_tables,
             plan_bytes,
             bufs,
             temps,
-            workspace_bytes: (at + most) as usize,
+            counter,
+            workspace_bytes: (at + most + 64) as usize,
         }
     }
 }

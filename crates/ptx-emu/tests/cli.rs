@@ -49,7 +49,11 @@ fn good() -> Value {
 }
 
 fn run_in(dir: &Path, launch: &str, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ptx-emu")).arg(dir.join(launch)).args(args).output().expect("runs")
+    Command::new(env!("CARGO_BIN_EXE_ptx-emu"))
+        .arg(dir.join(launch))
+        .args(args)
+        .output()
+        .expect("runs")
 }
 
 fn run_with(ptx: &str, v: &Value, args: &[&str]) -> (i32, String) {
@@ -60,7 +64,10 @@ fn run_with(ptx: &str, v: &Value, args: &[&str]) -> (i32, String) {
     std::fs::write(d.join("want.bin"), bytes(&[2.0, 4.0, 6.0, 8.0])).expect("written");
     std::fs::write(d.join("l.json"), v.to_string()).expect("written");
     let o = run_in(d, "l.json", args);
-    (o.status.code().unwrap_or(-1), String::from_utf8_lossy(&o.stderr).into_owned())
+    (
+        o.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&o.stderr).into_owned(),
+    )
 }
 
 fn code(v: &Value) -> i32 {
@@ -75,7 +82,11 @@ fn changed(path: &str, to: Value) -> Value {
 
 #[test]
 fn a_good_launch_passes() {
-    let (c, e) = run_with(PTX, &good(), &["--check", "--races", "--counters", "--seed", "3"]);
+    let (c, e) = run_with(
+        PTX,
+        &good(),
+        &["--check", "--races", "--counters", "--seed", "3"],
+    );
     assert_eq!(c, 0, "{e}");
 }
 
@@ -98,11 +109,17 @@ fn failed_checks_and_contradictions_exit_with_1() {
         assert_eq!(code(&v), 1, "{path} = {to}");
     }
     // Without --check nobody compares.
-    assert_eq!(run_with(PTX, &changed("/args/2/value", json!(3.0)), &[]).0, 0);
+    assert_eq!(
+        run_with(PTX, &changed("/args/2/value", json!(3.0)), &[]).0,
+        0
+    );
     // An `in` buffer that the kernel changes.
     let v = changed("/buffers/out/role", json!("in"));
     let mut v = v;
-    v["buffers"]["out"].as_object_mut().expect("object").remove("expect");
+    v["buffers"]["out"]
+        .as_object_mut()
+        .expect("object")
+        .remove("expect");
     let (c, e) = run_with(PTX, &v, &["--check"]);
     assert_eq!(c, 1);
     assert!(e.contains("`out`"), "{e}");
@@ -131,13 +148,18 @@ fn malformed_input_exits_with_2() {
     }
     assert_eq!(run_with(PTX, &json!({"format": 1}), &[]).0, 2);
     assert_eq!(run_with("this is no PTX", &good(), &[]).0, 2);
-    let none = Command::new(env!("CARGO_BIN_EXE_ptx-emu")).output().expect("runs");
+    let none = Command::new(env!("CARGO_BIN_EXE_ptx-emu"))
+        .output()
+        .expect("runs");
     assert_eq!(none.status.code(), Some(2));
     let t = tempfile::tempdir().expect("folder");
     std::fs::write(t.path().join("l.json"), "{").expect("written");
     assert_eq!(run_in(t.path(), "l.json", &[]).status.code(), Some(2));
     assert_eq!(run_in(t.path(), "absent.json", &[]).status.code(), Some(2));
-    assert_eq!(run_in(t.path(), "l.json", &["--bogus"]).status.code(), Some(2));
+    assert_eq!(
+        run_in(t.path(), "l.json", &["--bogus"]).status.code(),
+        Some(2)
+    );
 }
 
 #[test]
@@ -212,6 +234,11 @@ fn numbers_of_every_kind_reach_the_kernel() {
         std::fs::write(t.path().join("w.bin"), want.to_le_bytes()).expect("written");
         std::fs::write(t.path().join("l.json"), v.to_string()).expect("written");
         let o = run_in(t.path(), "l.json", &["--check"]);
-        assert_eq!(o.status.code(), Some(0), "{kind}: {}", String::from_utf8_lossy(&o.stderr));
+        assert_eq!(
+            o.status.code(),
+            Some(0),
+            "{kind}: {}",
+            String::from_utf8_lossy(&o.stderr)
+        );
     }
 }

@@ -5,15 +5,24 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn emu(launch: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ptx-emu")).arg(launch).args(args).output().expect("runs")
+    Command::new(env!("CARGO_BIN_EXE_ptx-emu"))
+        .arg(launch)
+        .args(args)
+        .output()
+        .expect("runs")
 }
 
 fn launches(folder: &str) -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/ptx").join(folder);
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/ptx")
+        .join(folder);
     let mut v: Vec<PathBuf> = std::fs::read_dir(dir)
         .expect("folder")
         .map(|e| e.expect("entry").path())
-        .filter(|p| p.extension().is_some_and(|x| x == "json") && p.file_stem().is_some_and(|s| s != "manifest"))
+        .filter(|p| {
+            p.extension().is_some_and(|x| x == "json")
+                && p.file_stem().is_some_and(|s| s != "manifest")
+        })
         .collect();
     v.sort();
     v
@@ -25,10 +34,20 @@ fn open_cases_pass_with_every_seed() {
     assert_eq!(all.len(), 3);
     for l in all {
         for seed in 0..8 {
-            let out = emu(&l, &["--check", "--races", "--counters", "--seed", &seed.to_string()]);
+            let out = emu(
+                &l,
+                &[
+                    "--check",
+                    "--races",
+                    "--counters",
+                    "--seed",
+                    &seed.to_string(),
+                ],
+            );
             let err = String::from_utf8_lossy(&out.stderr);
             assert!(out.status.success(), "{} seed {seed}: {err}", l.display());
-            let json: serde_json::Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+            let json: serde_json::Value =
+                serde_json::from_slice(&out.stdout).expect("one JSON object");
             assert!(json["thread_instructions"].as_u64() > Some(0));
         }
     }

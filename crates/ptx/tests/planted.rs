@@ -76,7 +76,12 @@ fn instructions_bytes_barriers_and_branches_are_counted() {
         "setp.lt.u32 %q1, %t, 3; @%q1 bra A; add.u32 %r1, %t, 1; A: bar.sync 0; st.shared.u32 [s], 1; bar.sync 0; ld.shared.u32 %r3, [s];",
     );
     // Two warps store the same value: a race, but not the point here.
-    let c = Run::new(&text).block(64).races(false).words(&[0]).go().expect("runs");
+    let c = Run::new(&text)
+        .block(64)
+        .races(false)
+        .words(&[0])
+        .go()
+        .expect("runs");
     assert_eq!(c.barriers, 4);
     assert_eq!(c.divergent_branches, 1);
     assert_eq!((c.shared_bytes_written, c.shared_bytes_read), (256, 256));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
 use attnc_codegen_cpu::{ABI, Args, ERROR_ABI, ERROR_NULL, ERROR_SHAPE, Jit};
-use attnc_tensor::{Slice, Storage, Tensor, View};
+use attnc_tensor::{Slice, SliceMut, Storage, View, ViewMut};
 use attnc_tile::core::Core;
 
 /// Why a launch did not happen, or did not finish.
@@ -62,6 +62,8 @@ pub struct Stats {
     pub worker_tasks: Vec<i64>,
     /// Seconds that each worker was busy.
     pub worker_seconds: Vec<f64>,
+    /// Multiply-adds issued for both products, padding included.
+    pub madds: u64,
     /// Bytes allocated beyond the tensors.
     pub extra_bytes: u64,
 }
@@ -79,9 +81,9 @@ pub struct Launch<'a> {
     /// Values `[B,N,H_kv,D]`.
     pub v: View<'a>,
     /// Output `[B,N,H,D]`, in the operator's dtype.
-    pub out: &'a mut Tensor,
+    pub out: ViewMut<'a>,
     /// Log-sum-exp `[B,H,N]`, f32.
-    pub lse: &'a mut Tensor,
+    pub lse: ViewMut<'a>,
     /// Workers, at least 1.
     pub threads: usize,
 }
@@ -96,7 +98,7 @@ const SLICE: i64 = 64;
 pub fn launch(
     jit: &Jit,
     core: &Core,
-    l: Launch<'_>,
+    mut l: Launch<'_>,
     progress: Progress<'_>,
 ) -> Result<Stats, LaunchError> {
     let &[batch, seq_len, ..] = l.q.shape() else {
@@ -116,8 +118,8 @@ pub fn launch(
     let k = input("k", &l.k, &[batch, seq_len, kv, d], storage)?;
     let v = input("v", &l.v, &[batch, seq_len, kv, d], storage)?;
     for (name, t, needed, storage) in [
-        ("out", &*l.out, vec![batch, seq_len, heads, d], storage),
-        ("lse", &*l.lse, vec![batch, heads, seq_len], Storage::F32),
+        ("out", &l.out, vec![batch, seq_len, heads, d], storage),
+        ("lse", &l.lse, vec![batch, heads, seq_len], Storage::F32),
     ] {
         if t.shape() != needed {
             return Err(shape(name, t.shape(), &needed));
@@ -130,22 +132,25 @@ pub fn launch(
             });
         }
     }
-    let out_stride = [seq_len * heads * d, heads * d, d].map(|x| x as i64);
+    let (os, ls) = (l.out.strides().to_vec(), l.lse.strides().to_vec());
+    if (os[3] != 1 && d > 1) || (ls[2] != 1 && seq_len > 1) {
+        return Err(LaunchError::Stride { name: "out or lse" });
+    }
     let args = Args {
         size: size_of::<Args>() as u32,
         abi: ABI,
         q: q.0,
         k: k.0,
         v: v.0,
-        out: output(l.out),
-        lse: output(l.lse).cast(),
+        out: output(&mut l.out),
+        lse: output(&mut l.lse).cast(),
         batch: batch as i64,
         seq_len: seq_len as i64,
         q_stride: q.1,
         k_stride: k.1,
         v_stride: v.1,
-        out_stride,
-        lse_stride: [(heads * seq_len) as i64, seq_len as i64],
+        out_stride: [os[0] as i64, os[1] as i64, os[2] as i64],
+        lse_stride: [ls[0] as i64, ls[1] as i64],
     };
     let mut plan = vec![0u64; jit.layout().plan_bytes.div_ceil(8)];
     let tasks = match jit.plan(&args, &mut plan) {
@@ -181,14 +186,13 @@ fn run(
 ) -> Result<Stats, LaunchError> {
     let bytes = jit.layout().workspace_bytes;
     let (done, stop) = (AtomicI64::new(0), AtomicBool::new(false));
-    let extra = AtomicU64::new(0);
+    let (extra, madds) = (AtomicU64::new(0), AtomicU64::new(0));
     let worker = |w: usize| -> (i64, f64) {
         let (n, w) = (threads as i64, w as i64);
         let (first, last) = (tasks * w / n, tasks * (w + 1) / n);
         let mut memory = vec![0u8; bytes + 64];
         extra.fetch_add(memory.len() as u64, Ordering::Relaxed);
         let offset = memory.as_ptr().align_offset(64);
-        let workspace = memory[offset..].as_mut_ptr();
         let (start, mut ran) = (Instant::now(), 0);
         let mut at = first;
         while at < last && !stop.load(Ordering::Relaxed) {
@@ -198,8 +202,13 @@ fn run(
             // this worker's own, aligned and long enough.
             #[allow(unsafe_code)]
             unsafe {
-                jit.run(plan, at, end, workspace);
+                jit.run(plan, at, end, memory[offset..].as_mut_ptr());
             }
+            let counter = offset + jit.layout().counter as usize;
+            let issued = memory[counter..counter + 8]
+                .try_into()
+                .map_or(0, u64::from_le_bytes);
+            madds.fetch_add(issued, Ordering::Relaxed);
             ran += end - at;
             let total = done.fetch_add(end - at, Ordering::Relaxed) + end - at;
             if !progress(total, tasks) {
@@ -225,6 +234,7 @@ fn run(
         tasks,
         worker_tasks: results.iter().map(|r| r.0).collect(),
         worker_seconds: results.iter().map(|r| r.1).collect(),
+        madds: madds.load(Ordering::Relaxed),
         extra_bytes: extra.load(Ordering::Relaxed),
     })
 }
@@ -267,9 +277,8 @@ fn input(
     Ok((p, [s[0] as i64, s[1] as i64, s[2] as i64]))
 }
 
-fn output(t: &mut Tensor) -> *mut u8 {
-    use attnc_tensor::SliceMut;
-    match t.view_mut().data_mut() {
+fn output(t: &mut ViewMut<'_>) -> *mut u8 {
+    match t.data_mut() {
         SliceMut::F32(x) => x.as_mut_ptr().cast(),
         SliceMut::Bf16(x) => x.as_mut_ptr().cast(),
         SliceMut::F16(x) => x.as_mut_ptr().cast(),

@@ -3,9 +3,11 @@
 
 use std::path::PathBuf;
 
+use attnc::pipeline;
 use attnc_diag::SourceMap;
 
 use crate::args::CompileArgs;
+use crate::choices::choices;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::loader::read_named;
@@ -89,7 +91,8 @@ pub(crate) fn run(args: &EmitArgs, context: &Context) -> Result<(), Failure> {
     let text = match args.stage {
         Stage::Ast => ast(args, context)?,
         Stage::Spec => spec(args, context)?,
-        Stage::Graph | Stage::Fused | Stage::Tile | Stage::Clif | Stage::Asm | Stage::Ptx => {
+        Stage::Graph | Stage::Fused | Stage::Tile => compiled(args, context)?,
+        Stage::Clif | Stage::Asm | Stage::Ptx => {
             return Err(Failure::NotBuiltYet(format!(
                 "attnc emit --stage {}",
                 args.stage.name()
@@ -107,6 +110,34 @@ fn no_dot(stage: Stage) -> Failure {
         "the stage {} has no form dot; it has text and json",
         stage.name()
     ))
+}
+
+/// The stages between the operator and the code generator.
+fn compiled(args: &EmitArgs, context: &Context) -> Result<String, Failure> {
+    if args.format == Format::Json {
+        return Err(Failure::NotBuiltYet(format!(
+            "attnc emit --stage {} --format json",
+            args.stage.name()
+        )));
+    }
+    if args.format == Format::Dot && args.stage == Stage::Tile {
+        return Err(Failure::Usage(
+            "the stage tile has no form dot; it has text".to_owned(),
+        ));
+    }
+    let choices = choices(&args.compile)?;
+    let operator = context.operator(&args.file)?;
+    let mut graph = pipeline::graph(&operator)?;
+    if args.stage != Stage::Graph {
+        graph = pipeline::fuse(&graph, &choices)?.graph;
+    }
+    Ok(if args.stage == Stage::Tile {
+        attnc_tile::print(&pipeline::tile(&graph, &choices)?)
+    } else if args.format == Format::Dot {
+        attnc_graph::dot(&graph)
+    } else {
+        attnc_graph::print(&graph)
+    })
 }
 
 /// The syntax tree of the file; names need not be right, words must.

@@ -13,6 +13,7 @@ use attnc_tensor::write_safetensors;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::{CompileArgs, TensorArgs};
+use crate::choices::choices_to_run;
 use crate::context::Context;
 use crate::count::{CountError, count, positive};
 use crate::failure::Failure;
@@ -129,7 +130,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     }
     let backend = attnc::Backend::from(args.backend);
     let start = Instant::now();
-    let mut engine = attnc::compile(&op, backend)?;
+    let mut engine = attnc::compile(&op, backend, &choices_to_run(&args.compile)?)?;
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
     engine.notes().iter().for_each(|note| context.note(note));
     if let Some(path) = &args.output {

@@ -4,6 +4,7 @@
 use comfy_table::{Table, presets};
 
 use crate::args::TargetName;
+use crate::choices::native;
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -21,8 +22,8 @@ struct Row {
 const TARGETS: &[Row] = &[
     Row {
         target: TargetName::X86_64,
-        about: "128-bit kernels, an FMA body where the machine has it",
-        built: false,
+        about: "128-bit kernels, with FMA where the machine has it",
+        built: true,
     },
     Row {
         target: TargetName::X86_64V3,
@@ -42,7 +43,7 @@ const TARGETS: &[Row] = &[
     Row {
         target: TargetName::Aarch64,
         about: "128-bit kernels",
-        built: false,
+        built: true,
     },
     Row {
         target: TargetName::Sm80,
@@ -89,7 +90,11 @@ pub(crate) fn run(_args: &TargetsArgs, context: &Context) -> Result<(), Failure>
         .load_style(presets::NOTHING)
         .set_header(["target", "what it is", "here"]);
     for row in TARGETS {
-        let here = if row.built { "runs" } else { "not built yet" };
+        let here = match (row.built, row.target == native()) {
+            (true, true) => "runs",
+            (true, false) => "another processor than this machine's",
+            (false, _) => "not built yet",
+        };
         table.add_row([row.target.name(), row.about, here]);
     }
     let text: String = table

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Compiled operators as backends: machine code, and the interpreter of the very program that machine code is made from.
+//!
+//! In: an operator and the choices of its compilation. Out: engines that serve every B and N.
+
+use attnc_codegen_cpu::Jit;
+use attnc_runtime::{Launch, LaunchError};
+use attnc_spec::{Operator, Precision};
+use attnc_tile::core::Core;
+
+use crate::engine::{Call, Engine, EngineError, Executed, Progress, check_call};
+use crate::pipeline::{self, Choices, CompileError};
+use crate::signature::Signature;
+
+/// All stages up to the tile program.
+fn program(op: &Operator, choices: &Choices) -> Result<Core, EngineError> {
+    let refuse = |what: &str| EngineError::Unsupported {
+        what: what.to_string(),
+        target: choices.target.clone(),
+        instead: "leave `precision` at `standard`".to_string(),
+    };
+    match op.precision {
+        Precision::Standard => {}
+        Precision::Fast => return Err(refuse("compile `precision = fast`")),
+        Precision::Tf32 => return Err(refuse("compile `precision = tf32`")),
+    }
+    let graph = pipeline::graph(op)?;
+    let fused = pipeline::fuse(&graph, choices)?;
+    Ok(pipeline::tile(&fused.graph, choices)?)
+}
+
+impl From<CompileError> for EngineError {
+    fn from(e: CompileError) -> EngineError {
+        EngineError::Compile(Box::new(e))
+    }
+}
+
+/// Chunk starts: where rows are worth verifying.
+fn chunk_starts(core_chunk: u64, seq_len: u64) -> Vec<u64> {
+    (0..seq_len)
+        .step_by(core_chunk.max(1) as usize)
+        .take(256)
+        .collect()
+}
+
+/// Rows of a task of these programs.
+fn chunk(core: &Core) -> u64 {
+    core.bufs
+        .iter()
+        .find(|b| b.name == "covered")
+        .map_or(1, |b| b.len)
+}
+
+/// Machine code in this process.
+#[derive(Debug)]
+pub(crate) struct CpuEngine {
+    signature: Signature,
+    target: String,
+    core: Core,
+    code: Jit,
+}
+
+impl CpuEngine {
+    pub(crate) fn new(op: &Operator, choices: &Choices) -> Result<CpuEngine, EngineError> {
+        let core = program(op, choices)?;
+        let code = Jit::new(&core)?;
+        Ok(CpuEngine {
+            signature: Signature::from(op),
+            target: choices.target.clone(),
+            core,
+            code,
+        })
+    }
+}
+
+impl Engine for CpuEngine {
+    fn target(&self) -> &str {
+        &self.target
+    }
+    fn kernel(&self) -> &str {
+        "portable"
+    }
+    fn boundaries(&self, seq_len: u64) -> Vec<u64> {
+        chunk_starts(chunk(&self.core), seq_len)
+    }
+    fn run(&mut self, call: Call<'_>, progress: Progress<'_>) -> Result<Executed, EngineError> {
+        check_call(&self.signature, &call)?;
+        let rows = call.out.shape()[..3].iter().product::<usize>() as u64;
+        let told = std::sync::atomic::AtomicU64::new(0);
+        let launch = Launch {
+            q: call.q,
+            k: call.k,
+            v: call.v,
+            out: call.out,
+            lse: call.lse,
+            threads: call.threads,
+        };
+        let stats = attnc_runtime::launch(&self.code, &self.core, launch, &|done, all| {
+            // Tasks done so far as rows; another thread may have told more already.
+            let now = (u128::from(rows) * done as u128 / all.max(1) as u128) as u64;
+            let before = told.fetch_max(now, std::sync::atomic::Ordering::Relaxed);
+            progress(now.saturating_sub(before));
+            true
+        })?;
+        Ok(Executed {
+            madds: u128::from(stats.madds),
+            peak_extra_bytes: stats.extra_bytes,
+        })
+    }
+}
+
+/// The interpreter of the tile program.
+#[derive(Debug)]
+pub(crate) struct TileEngine {
+    signature: Signature,
+    target: String,
+    core: Core,
+}
+
+impl TileEngine {
+    pub(crate) fn new(op: &Operator, choices: &Choices) -> Result<TileEngine, EngineError> {
+        Ok(TileEngine {
+            signature: Signature::from(op),
+            target: choices.target.clone(),
+            core: program(op, choices)?,
+        })
+    }
+}
+
+impl Engine for TileEngine {
+    fn target(&self) -> &str {
+        &self.target
+    }
+    fn kernel(&self) -> &str {
+        "interpreted"
+    }
+    fn boundaries(&self, seq_len: u64) -> Vec<u64> {
+        chunk_starts(chunk(&self.core), seq_len)
+    }
+    fn run(&mut self, mut call: Call<'_>, progress: Progress<'_>) -> Result<Executed, EngineError> {
+        check_call(&self.signature, &call)?;
+        let got =
+            attnc_interp::tile::run(&self.core, &call.q, &call.k, &call.v, call.threads as u32)?;
+        for (to, from) in [(&mut call.out, &got.out), (&mut call.lse, &got.lse)] {
+            let shape = to.shape().to_vec();
+            let mut index = vec![0; shape.len()];
+            for i in 0..from.len() {
+                to.set(&index, from.get(i));
+                for (x, n) in index.iter_mut().zip(&shape).rev() {
+                    *x += 1;
+                    if *x < *n {
+                        break;
+                    }
+                    *x = 0;
+                }
+            }
+        }
+        progress(got.lse.len() as u64);
+        Ok(Executed {
+            madds: u128::from(got.madds_executed),
+            peak_extra_bytes: self.core.bufs.iter().map(|b| b.len * b.elem.bytes()).sum(),
+        })
+    }
+}
+
+impl From<LaunchError> for EngineError {
+    fn from(e: LaunchError) -> EngineError {
+        EngineError::Launch(e)
+    }
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! From the options of the verbs that compile to what the library is asked for.
+
+use attnc::pipeline::{Choices, Plan};
+
+use crate::args::{CompileArgs, PlanChoice, TargetName};
+use crate::failure::Failure;
+
+/// The target that `native` becomes: the best that this build has and this machine runs.
+pub(crate) fn native() -> TargetName {
+    if cfg!(target_arch = "aarch64") {
+        TargetName::Aarch64
+    } else {
+        TargetName::X86_64
+    }
+}
+
+/// The choices for printing stages, for any target that this build compiles for.
+///
+/// # Errors
+/// A target of a later stage of the project.
+pub(crate) fn choices(args: &CompileArgs) -> Result<Choices, Failure> {
+    let target = match args.target {
+        TargetName::Native => native(),
+        t @ (TargetName::X86_64 | TargetName::Aarch64) => t,
+        t @ (TargetName::X86_64V3
+        | TargetName::X86_64V4
+        | TargetName::X86_64Amx
+        | TargetName::Sm80
+        | TargetName::Sm86
+        | TargetName::Sm89
+        | TargetName::Sm90
+        | TargetName::Sm90a
+        | TargetName::Sm100
+        | TargetName::Sm120) => {
+            return Err(Failure::NotBuiltYet(format!("target `{}`", t.name())));
+        }
+    };
+    let plan = match args.plan {
+        PlanChoice::Auto => Plan::Auto,
+        PlanChoice::Share => Plan::Share,
+        PlanChoice::Each => Plan::Each,
+    };
+    Ok(Choices {
+        plan,
+        without: args.without.clone(),
+        ..Choices::new(target.name())
+    })
+}
+
+/// The choices for running here.
+///
+/// # Errors
+/// Also a target that this machine lacks.
+pub(crate) fn choices_to_run(args: &CompileArgs) -> Result<Choices, Failure> {
+    let choices = choices(args)?;
+    if choices.target == native().name() {
+        Ok(choices)
+    } else {
+        Err(Failure::Lacking {
+            target: choices.target,
+            here: native().name(),
+        })
+    }
+}
