@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Why the command fails.
 #[derive(Debug)]
-pub(crate) enum Problem {
+pub enum Problem {
     /// Exit code 2: unreadable or malformed.
     Input(String),
     /// Exit code 1: the kernel or the launch is wrong.
@@ -67,8 +67,9 @@ enum Arg {
 
 /// A launch file.
 #[derive(Debug)]
-pub(crate) struct Launch {
-    pub(crate) ptx: PathBuf,
+pub struct Launch {
+    /// The module's file.
+    pub ptx: PathBuf,
     pub(crate) target: String,
     pub(crate) entry: String,
     pub(crate) grid: [u32; 3],
@@ -220,7 +221,7 @@ fn buffer(dir: &Path, name: &str, v: &Value) -> Result<Buffer, Problem> {
 }
 
 /// Reads a launch file and the data it names.
-pub(crate) fn read(path: &Path) -> Result<Launch, Problem> {
+pub fn read(path: &Path) -> Result<Launch, Problem> {
     let at = path.display();
     let text = std::fs::read_to_string(path).map_err(|e| Problem::Input(format!("{at}: {e}")))?;
     let v: Value = serde_json::from_str(&text).map_err(|e| Problem::Input(format!("{at}: {e}")))?;

@@ -211,10 +211,9 @@ pub(crate) struct Ins {
     pub(crate) class: Class,
     pub(crate) pos: Pos,
     pub(crate) text: Box<str>,
-    /// Registers read and written, for the checks of asynchronous `wgmma`; empty when the
+    /// Registers that operands name, for the checks of asynchronous `wgmma`; empty when the
     /// program has none.
     pub(crate) touches: Box<[Slot]>,
-    pub(crate) writes: Box<[Slot]>,
 }
 
 /// What a constant slot holds.

@@ -381,7 +381,6 @@ impl<'m> Dec<'m> {
             pos,
             text,
             touches: Box::default(),
-            writes: Box::default(),
         });
     }
 
@@ -799,21 +798,10 @@ impl<'m> Dec<'m> {
         let (op, sync, class) = at(i, self.op(i))?;
         self.push(op, guard, sync, class, i.pos.0, i.to_string().into());
         if self.track && i.opcode() != "wgmma" {
-            let (mut all, mut out) = (Vec::new(), Vec::new());
-            for (k, a) in i.args.iter().enumerate() {
-                let from = all.len();
-                self.registers_of(a, &mut all);
-                if crate::isa::form(i.form)
-                    .operands
-                    .get(k)
-                    .is_some_and(|s| s.dst)
-                {
-                    out.extend_from_slice(&all[from..]);
-                }
-            }
+            let mut all = Vec::new();
+            i.args.iter().for_each(|a| self.registers_of(a, &mut all));
             if let Some(ins) = self.code.ins.last_mut() {
                 ins.touches = all.into();
-                ins.writes = out.into();
             }
         }
         Ok(())

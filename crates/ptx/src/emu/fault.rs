@@ -83,8 +83,8 @@ pub enum FaultKind {
     /// A register that an asynchronous `wgmma` uses was touched before its wait.
     #[error("register `{0}` is in use by an asynchronous wgmma; `wgmma.wait_group` is missing")]
     InFlight(String),
-    /// A register that `wgmma` uses was written with no `wgmma.fence` since.
-    #[error("register `{0}` was written after the last `wgmma.fence`")]
+    /// A register that `wgmma` uses was touched with no `wgmma.fence` since.
+    #[error("register `{0}` was touched after the last `wgmma.fence`")]
     WgmmaFence(String),
     /// A value that nothing defined decides something.
     #[error("use of register `{0}`, which nothing has defined")]

@@ -225,7 +225,7 @@ fn step(w: &mut Warp, c: &mut Cta, g: &Grid<'_>, k: usize) -> Result<(), Box<Fau
     }
     if !ins.touches.is_empty()
         && c.race.is_some()
-        && let Err(s) = w.wgmma.touch(&ins.touches, &ins.writes)
+        && let Err(s) = w.wgmma.touch(&ins.touches)
     {
         let l = mask.trailing_zeros() as usize;
         return Err(fault(w, c, ins, l, FaultKind::InFlight(code.slot_name(s))));

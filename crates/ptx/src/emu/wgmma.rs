@@ -27,19 +27,21 @@ pub(crate) struct InFlight {
     pub(crate) group: u32,
     /// Register -> the last group that uses it, and whether as accumulator.
     pub(crate) regs: BTreeMap<Slot, (u32, bool)>,
-    /// Registers written since the last `wgmma.fence`.
+    /// Whether any `wgmma.fence` has come before.
+    pub(crate) fenced: bool,
+    /// Registers touched since the last `wgmma.fence`.
     pub(crate) dirty: std::collections::BTreeSet<Slot>,
 }
 
 impl InFlight {
     /// An ordinary instruction reads or writes registers.
-    pub(crate) fn touch(&mut self, touched: &[Slot], written: &[Slot]) -> Result<(), Slot> {
+    pub(crate) fn touch(&mut self, touched: &[Slot]) -> Result<(), Slot> {
         if !self.regs.is_empty()
             && let Some(s) = touched.iter().find(|s| self.regs.contains_key(s))
         {
             return Err(*s);
         }
-        self.dirty.extend(written.iter().copied());
+        self.dirty.extend(touched.iter().copied());
         Ok(())
     }
 }
@@ -74,6 +76,7 @@ pub(crate) fn decode(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
         "fence" => {
             return wrap(Box::new(|m: &mut Machine<'_>, _: u32| {
                 m.w.wgmma.dirty.clear();
+                m.w.wgmma.fenced = true;
                 Ok(())
             }));
         }
@@ -251,7 +254,7 @@ impl Wgmma {
         }
         let group = m.w.wgmma.group + 1;
         for (s, acc) in all {
-            if m.w.wgmma.dirty.contains(&s) {
+            if !m.w.wgmma.fenced || m.w.wgmma.dirty.contains(&s) {
                 return Err(FaultKind::WgmmaFence(m.g.code.slot_name(s)));
             }
             // The same accumulators may follow each other; anything else must wait.
