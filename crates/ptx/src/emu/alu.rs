@@ -291,7 +291,7 @@ pub(crate) fn int(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
             };
             let low = if got == 0 { 0 } else { zx(field, got) };
             let fill = if sbit == 1 && got < bits {
-                zx(u64::MAX, bits) & !zx(u64::MAX, got.max(0))
+                zx(u64::MAX, bits) & !zx(u64::MAX, got)
             } else {
                 0
             };
@@ -614,12 +614,13 @@ pub(crate) fn comparison(c: &'static str, ty: Type, flush: bool) -> Cmp {
             "le" => Box::new(move |a, b| w(a) <= w(b)),
             "gt" => Box::new(move |a, b| w(a) > w(b)),
             "ge" => Box::new(move |a, b| w(a) >= w(b)),
+            // The unordered comparisons are true for NaN, so they are the negations of the ordered opposites.
             "equ" => Box::new(move |a, b| !(w(a) < w(b) || w(a) > w(b))),
             "neu" => Box::new(move |a, b| w(a) != w(b)),
-            "ltu" => Box::new(move |a, b| !(w(a) >= w(b))),
-            "leu" => Box::new(move |a, b| !(w(a) > w(b))),
-            "gtu" => Box::new(move |a, b| !(w(a) <= w(b))),
-            "geu" => Box::new(move |a, b| !(w(a) < w(b))),
+            "ltu" => Box::new(move |a, b| unordered(w(a), w(b)) || w(a) < w(b)),
+            "leu" => Box::new(move |a, b| unordered(w(a), w(b)) || w(a) <= w(b)),
+            "gtu" => Box::new(move |a, b| unordered(w(a), w(b)) || w(a) > w(b)),
+            "geu" => Box::new(move |a, b| unordered(w(a), w(b)) || w(a) >= w(b)),
             "nan" => Box::new(move |a, b| w(a).is_nan() || w(b).is_nan()),
             _ => Box::new(move |a, b| !w(a).is_nan() && !w(b).is_nan()),
         };
@@ -742,4 +743,9 @@ pub(crate) fn compare(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
             }))
         }
     }
+}
+
+/// Whether one of the two is not a number.
+fn unordered(a: f64, b: f64) -> bool {
+    a.is_nan() || b.is_nan()
 }

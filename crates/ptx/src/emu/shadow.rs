@@ -38,6 +38,8 @@ const NEVER: Epoch = Epoch {
 struct Cell {
     write: Epoch,
     read: Epoch,
+    // Boxed: a cell stands for every byte of memory, and almost none has more than one reader.
+    #[allow(clippy::box_collection)]
     more: Option<Box<Vec<Epoch>>>,
     /// Bytes ever written (shared memory).
     written: bool,
@@ -151,7 +153,7 @@ impl Cell {
             }
         }
         if a.write {
-            let clash = |r: &Epoch| !(r.strong && a.me.strong) && !a.ordered(r);
+            let clash = |r: &Epoch| !(a.ordered(r) || r.strong && a.me.strong);
             if clash(&self.read) {
                 return Err(a.race(addr, &self.read, "read"));
             }
