@@ -13,7 +13,7 @@
 //! Meaning, in one page. A kernel runs once per task `t` in `0..tasks`. Tasks are independent: each writes rows of `out` and `lse`
 //! that no other task writes. Buffers are private to a worker; their contents are undefined at the start of a `run` call, and those
 //! marked [`Buf::persist`] keep theirs from one task of that call to the next (the panel cache), after [`Core::enter`] has run once.
-//! Every access must lie inside its buffer, and every stored integer inside its buffer's range: [`crate::verify()`]
+//! Every access must lie inside its buffer, and every stored integer inside its buffer's range: [`crate::verify`]
 //! proves both from the ranges of the scalars before anything runs, and the interpreter checks both on every access.
 //! Tiles are row-major; the last axis of a state or score tile is the query axis ("lanes are queries"). Only the live part of an axis
 //! has a meaning; a backend may compute rounded up to [`QUERY_STEP`] lanes and [`KEY_STEP`] keys, which buffers leave room for.
