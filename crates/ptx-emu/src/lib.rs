@@ -21,7 +21,7 @@ pub fn execute(
     check: bool,
 ) -> Result<Counters, Problem> {
     let file = l.ptx.display();
-    let module = attnc_ptx::parse(&text).map_err(|e| {
+    let module = attnc_ptx::parse(text).map_err(|e| {
         let s = format!("{file}:{e}");
         match e.kind {
             ParseErrorKind::UnknownOpcode(_)
@@ -53,7 +53,7 @@ pub fn execute(
         at.push(a);
     }
     let fault = |e: LaunchError| Problem::Fault(format!("{file}: {e}"));
-    let params = launch::params(&l, &program.params(&l.entry).map_err(fault)?, &at)?;
+    let params = launch::params(l, &program.params(&l.entry).map_err(fault)?, &at)?;
     let what = attnc_ptx::emu::Launch {
         entry: &l.entry,
         grid: l.grid,

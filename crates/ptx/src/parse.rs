@@ -451,9 +451,7 @@ impl<'a> Parser<'a> {
 
     /// `+ N` or `- N` behind a name, or nothing.
     pub(crate) fn offset(&mut self) -> R<i128> {
-        if self.eat('+') {
-            self.int()
-        } else if self.is('-') {
+        if self.eat('+') || self.is('-') {
             self.int()
         } else {
             Ok(0)

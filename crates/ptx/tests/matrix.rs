@@ -464,7 +464,7 @@ fn ldmatrix_and_movmatrix_and_stmatrix() {
         Run::new(&text).words(&[0; 32]).result(0)
     };
     // Element (r, c) is 8r + c; lane l holds (l/4, 2(l%4)) and the next.
-    let plain: Vec<u32> = (0..32).map(|l| 2 * l | (2 * l + 1) << 16).collect();
+    let plain: Vec<u32> = (0..32).map(|l| (2 * l) | ((2 * l + 1) << 16)).collect();
     assert_eq!(
         run("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r9}, [%r4];"),
         plain

@@ -188,7 +188,7 @@ impl Map {
             match out.last_mut() {
                 Some((ls, lg, len))
                     if *ls + u64::from(*len) == s
-                        && s % 16 != 0
+                        && !s.is_multiple_of(16)
                         && lg.map(|x| x + u64::from(*len)) == g
                         && lg.is_some() == inside =>
                 {
@@ -302,10 +302,7 @@ pub(crate) fn copy(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
                     }
                 })
                 .collect();
-            let mbar = match mbar {
-                Some(b) => Some((m.address(b, l) & 0xffff_ffff, map.bytes())),
-                None => None,
-            };
+            let mbar = mbar.map(|b| (m.address(b, l) & 0xffff_ffff, map.bytes()));
             m.issue(
                 l,
                 Action {

@@ -222,10 +222,10 @@ impl Wgmma {
                 // Runs of 16 bytes are checked at once where K is contiguous.
                 if race {
                     if mn {
-                        if (r - first) % 8 == 0 {
+                        if (r - first).is_multiple_of(8) {
                             m.race_shared(tid, who, off, 16, (true, false), false, false)?;
                         }
-                    } else if (k * w) % 16 == 0 {
+                    } else if (k * w).is_multiple_of(16) {
                         m.race_shared(
                             tid,
                             who,
