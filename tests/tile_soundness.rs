@@ -2,7 +2,7 @@
 //! The tile verifier against the tile interpreter: whatever single change a program suffers, either the verifier rejects it or the
 //! interpreter finds no index out of bounds, no value out of its range and no forbidden arithmetic in it.
 
-use attnc_interp::tile::{self, TileFault};
+use attnc_interp::tile::{self, FaultKind};
 use attnc_schedule::{Combine, Group, Nest, Schedule, Term, WHOLE, lower};
 use attnc_tensor::{DType, Tensor, normal_tensor};
 use attnc_tile::core::{Bin, Bound, Core, Inst};
@@ -164,17 +164,32 @@ fn what_the_verifier_accepts_stays_within_bounds() {
             for n in [1, 17, 37] {
                 let (q, k, v) = (tensor(n, 2, 0), tensor(n, 1, 1), tensor(n, 1, 2));
                 match tile::run(&core, &q.view(), &k.view(), &v.view(), 2) {
-                    Ok(_)
-                    | Err(
-                        TileFault::Uninitialised { .. }
-                        | TileFault::Race { .. }
-                        | TileFault::Missing { .. },
-                    ) => {}
-                    Err(fault) => wrong.push(format!("{name}: {fault} at N = {n}")),
+                    Err(fault)
+                        if !matches!(
+                            fault.kind,
+                            FaultKind::Uninitialised { .. }
+                                | FaultKind::Race { .. }
+                                | FaultKind::Missing { .. }
+                        ) =>
+                    {
+                        wrong.push(format!("{name}: {fault}, N = {n}"));
+                    }
+                    Ok(_) | Err(_) => {}
                 }
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(rejected > 100 && accepted > 100, "{rejected}, {accepted}");
+}
+
+#[test]
+fn faults_tell_where_they_happen() {
+    let mut core = lower(&nest(Combine::Stream, true, false, false), &schedule()).expect("limits");
+    core.enter.clear();
+    let (q, k, v) = (tensor(9, 2, 0), tensor(9, 1, 1), tensor(9, 1, 2));
+    let fault = tile::run(&core, &q.view(), &k.view(), &v.view(), 1).expect_err("tags unset");
+    assert!(matches!(&fault.kind, FaultKind::Uninitialised { what, .. } if what == "panel_tags"));
+    let errors = verify::core(&core).expect_err("the verifier sees it too");
+    assert_eq!(fault.path, errors[0].path);
 }

@@ -40,7 +40,7 @@ pub(crate) fn compile<M: Module>(
     m: &mut M,
     core: &Core,
     fma: bool,
-) -> Result<Entries, ModuleError> {
+) -> Result<Entries, Box<ModuleError>> {
     let layout = Layout::of(core);
     let mut u = Unit {
         m,
@@ -102,7 +102,7 @@ impl<M: Module> Unit<'_, M> {
         result: bool,
         linkage: Linkage,
         body: impl FnOnce(&mut Fx<'_>, &[Value], &Names<'_>),
-    ) -> Result<FuncId, ModuleError> {
+    ) -> Result<FuncId, Box<ModuleError>> {
         let mut sig = Signature::new(self.m.target_config().default_call_conv);
         sig.params
             .extend((0..params).map(|_| AbiParam::new(types::I64)));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A function under construction: Cranelift's builder with loops that carry values, and the vector arithmetic that kernels share.
 //!
-//! In: calls in program order. Out: CLIF in the builder. Loops are `lo..hi` by a step; all memory is trusted, because the verifier of
-//! the tile IR has bounded it.
+//! In: calls in program order. Out: CLIF in the builder. Loops are `lo..hi` by a step; all memory is trusted: the verifier of
+//! the tile IR has bounded every access.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Type, Value, types};
@@ -184,7 +184,7 @@ impl Fx<'_> {
         for c in [
             1.333_355_8e-3,
             9.618_129e-3,
-            5.550_410_9e-2,
+            5.550_411e-2,
             2.402_265e-1,
             std::f32::consts::LN_2,
             1.0,

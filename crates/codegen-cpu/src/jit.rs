@@ -79,7 +79,7 @@ impl Jit {
             .finish(settings::Flags::new(flags))?;
         let fma = fma_available();
         let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
-        let entries = compile(&mut module, core, fma).map_err(Box::new)?;
+        let entries = compile(&mut module, core, fma)?;
         module.finalize_definitions().map_err(Box::new)?;
         let (plan, run) = (
             module.get_finalized_function(entries.plan),

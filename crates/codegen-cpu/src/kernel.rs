@@ -46,7 +46,7 @@ impl<'a> Kernel<'a> {
         }
     }
 
-    /// A defined value; the verifier has shown that it is.
+    /// A defined value; an undefined one, which the interpreter faults on, reads as 0.
     pub(crate) fn get(&self, fx: &mut Fx<'_>, v: Val) -> Value {
         self.vals
             .get(v.0 as usize)

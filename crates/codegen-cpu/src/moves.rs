@@ -128,7 +128,7 @@ fn gather(fx: &mut Fx<'_>, dtype: DType, lie: Lie, width: u32, a: &[Value], care
     let size = dtype.bytes() as i64;
     let n = fx.int(i64::from(width));
     let none = fx.int32(0);
-    let vector = dtype == DType::F32 && lie == Lie::Rows && width % 4 == 0;
+    let vector = dtype == DType::F32 && lie == Lie::Rows && width.is_multiple_of(4);
     let (lo, one) = (fx.int(0), fx.int(1));
     let seen = fx.carry([lo, live, one], &[none], |fx, i, seen| {
         let from = row(fx, base, bytes, idx, i);

@@ -148,7 +148,7 @@ pub enum Op {
 }
 
 /// `br(w, r)`.
-pub struct Shown(pub Branch);
+pub(crate) struct Shown(pub(crate) Branch);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,8 +2,8 @@
 //! PTX as a language, and a machine that runs it.
 //!
 //! In: the text of a PTX module, whoever wrote it. Out: a typed [`Module`] that
-//! prints back to text meaning the same ([`parse`], [`print`]: `parse(print(m)) == m`),
-//! a list of broken rules ([`verify`]), and the effects of a launch on memory ([`emu`]).
+//! prints back to text meaning the same ([`parse()`], [`print()`]: `parse(print(m)) == m`),
+//! a list of broken rules ([`verify()`]), and the effects of a launch on memory ([`emu`]).
 //!
 //! The crate knows nothing of the compiler beside it: it is the witness that the
 //! compiler's PTX is judged by, so it must not share the compiler's mistakes.

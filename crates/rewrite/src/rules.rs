@@ -76,7 +76,7 @@ fn unite(a: &Once, b: &Once, cap: usize) -> Option<Once> {
     let period = terms.iter().try_fold(1u64, |l, t| {
         (t.branch.dilation / gcd(l, t.branch.dilation)).checked_mul(l)
     })?;
-    (terms.len() == 1 || (terms.len() <= cap && period <= 64)).then(|| Once {
+    (terms.len() == 1 || (terms.len() <= cap && period <= 64)).then_some(Once {
         terms,
         map: a.map,
         zero_keys: a.zero_keys,

@@ -19,10 +19,20 @@ fn each(terms: &[Term]) -> Vec<Group> {
 
 /// Nests of every shape that rewriting can leave.
 fn nests() -> Vec<(String, Nest)> {
-    let sets: [(&str, Vec<Group>); 6] = [
+    let sets: [(&str, Vec<Group>); 8] = [
         ("one", each(&[term(4, 2)])),
         ("dense", each(&[term(WHOLE, 1)])),
         ("each", each(&[term(8, 1), term(5, 3), term(WHOLE, 70)])),
+        (
+            "full",
+            vec![Group {
+                terms: (1..=64).map(|i| term(16 * i, 1 << (i % 7))).collect(),
+            }],
+        ),
+        (
+            "many",
+            each(&(1..=64).map(|i| term(i, i + 1)).collect::<Vec<_>>()),
+        ),
         (
             "shared",
             vec![Group {

@@ -2,7 +2,7 @@
 //! The `.attn` language as text: lexer, parser, syntax tree, formatter.
 //!
 //! In: a source file. Out: a syntax tree with spans and every mistake of the text ([`parse`], which never fails), the tree as text
-//! or JSON ([`dump_text`], [`dump_json`]), the formatted text ([`format`]). Nothing here knows what a field means or reads a file.
+//! or JSON ([`dump_text`], [`dump_json`]), the formatted text ([`format()`]). Nothing here knows what a field means or reads a file.
 //!
 //! # Grammar
 //! ```text

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The core form of the tile IR: what every backend lowers and the tile interpreter runs.
 //!
-//! A [`Core`] program is what [`crate::expand`] makes of a [`crate::Program`]: the plan operations (decode, cells, classes, runs,
-//! panels, weights, reaches) have become scalar code, and what is left is
+//! A [`Core`] program is what the schedule's lowering writes: plan operations (decode, cells, classes, runs, panels, weights, reaches)
+//! are scalar code in it, and what is left is
 //!
 //! * **scalars**: 64-bit integers in SSA form ([`Val`]), structured loops and conditionals, no other control flow;
 //! * **buffers**: typed arrays of fixed length in the worker's memory ([`Buf`]), tables of constants, and tables of the launch plan;
@@ -13,7 +13,8 @@
 //! Meaning, in one page. A kernel runs once per task `t` in `0..tasks`. Tasks are independent: each writes rows of `out` and `lse`
 //! that no other task writes. Buffers are private to a worker; their contents are undefined at the start of a `run` call, and those
 //! marked [`Buf::persist`] keep theirs from one task of that call to the next (the panel cache), after [`Core::enter`] has run once.
-//! Every access must lie inside its buffer: [`crate::verify`] proves it from the ranges of the scalars before anything runs.
+//! Every access must lie inside its buffer, and every stored integer inside its buffer's range: [`crate::verify()`]
+//! proves both from the ranges of the scalars before anything runs, and the interpreter checks both on every access.
 //! Tiles are row-major; the last axis of a state or score tile is the query axis ("lanes are queries"). Only the live part of an axis
 //! has a meaning; a backend may compute rounded up to [`QUERY_STEP`] lanes and [`KEY_STEP`] keys, which buffers leave room for.
 
@@ -257,15 +258,15 @@ pub enum Inst {
     Bin(Val, Bin, Val, Val),
     /// v = if c != 0 { a } else { b } (both are evaluated).
     Select(Val, Val, Val, Val),
-    /// v = table[i].
+    /// v = `table[i]`.
     Table(Val, TableId, Val),
-    /// v = plan table[i].
+    /// v = `plan table[i]`.
     Plan(Val, PlanId, Val),
-    /// plan table[i] = v (in `plan` only).
+    /// `plan table[i]` = v (in `plan` only).
     PlanStore(PlanId, Val, Val),
-    /// v = buf[i] (I64 buffers).
+    /// v = `buf[i]` (I64 buffers).
     Load(Val, BufId, Val),
-    /// buf[i] = v (I64 buffers).
+    /// `buf[i]` = v (I64 buffers).
     Store(BufId, Val, Val),
     /// for iv in (lo..hi).step_by(step).
     For {
@@ -302,7 +303,7 @@ pub enum Inst {
         /// Taken when it is 0.
         els: Vec<Inst>,
     },
-    /// dst[i] = f(src[i]) for i in 0..count: counts (I64, >= 0) to floats.
+    /// `dst[i]` = f(`src[i]`) for i in 0..count: counts (I64, >= 0) to floats.
     Floats {
         /// Destination (F32).
         dst: Place,
@@ -494,7 +495,7 @@ pub struct TileOp {
 /// Tile operations.
 #[derive(Clone, Debug, PartialEq)]
 pub enum OpKind {
-    /// dst[k, q] = sum over d of a[k, d] * b[d, q]  (`a`: rows Key, cols Dim; `b`: rows Dim, cols Query).
+    /// `dst[k, q]` = sum over d of `a[k, d]` * `b[d, q]`  (`a`: rows Key, cols Dim; `b`: rows Dim, cols Query).
     DotKeys {
         /// Scores [Key, Query].
         dst: Tile,
@@ -503,7 +504,7 @@ pub enum OpKind {
         /// Queries [Dim, Query].
         b: Tile,
     },
-    /// dst[d, q] = sum over live k of a[k, d] * b[k, q]  (`a`: rows Key, cols Dim; `b`: rows Key, cols Query; equal order tags).
+    /// `dst[d, q]` = sum over live k of `a[k, d]` * `b[k, q]`  (`a`: rows Key, cols Dim; `b`: rows Key, cols Query; equal order tags).
     /// With `only`, products whose `only[k, q]` is 0 are left out, so that a hidden NaN or infinity never takes part.
     DotValues {
         /// [Dim, Query].
@@ -522,7 +523,7 @@ pub enum OpKind {
         /// What is computed.
         expr: Expr,
     },
-    /// dst[q] = op over the live rows of src.
+    /// `dst[q]` = op over the live rows of src.
     Reduce {
         /// Row vector.
         dst: Tile,
@@ -531,7 +532,7 @@ pub enum OpKind {
         /// [Key, Query].
         src: Tile,
     },
-    /// dst[k, q] = 1 where k < live_k, weight[q] > -inf, and (with `causal`) kpos[k] <= qpos[q]; else 0.
+    /// `dst[k, q]` = 1 where k < live_k, `weight[q]` > -inf, and (with `causal`) `kpos[k]` <= `qpos[q]`; else 0.
     Visible {
         /// [Key, Query].
         dst: Tile,
@@ -540,7 +541,7 @@ pub enum OpKind {
         /// (kpos: [Key, One]-shaped I64 as rows Key cols One, qpos: [One, Query] I64).
         causal: Option<(Tile, Tile)>,
     },
-    /// dst[k, q] = -inf where k >= live_k (up to the next multiple of KEY_STEP) or, with `causal`, kpos[k] > qpos[q], or, with `only`, only[k, q] = 0.
+    /// `dst[k, q]` = -inf where k >= live_k (up to the next multiple of KEY_STEP) or, with `causal`, `kpos[k]` > `qpos[q]`, or, with `only`, `only[k, q]` = 0.
     Mask {
         /// [Key, Query], in place.
         dst: Tile,

@@ -7,7 +7,7 @@ use attnc_tile::core::{
     Val, View as Rows,
 };
 
-use super::{Memory, TileFault, ops};
+use super::{FaultKind, Memory, ops};
 
 /// State of one run.
 pub(crate) struct Machine<'a> {
@@ -24,6 +24,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) mem: Vec<Memory>,
     task: Option<i64>,
     pub(crate) madds: u64,
+    /// The way to the instruction at fault, innermost first.
+    pub(crate) trail: Vec<String>,
 }
 
 impl<'a> Machine<'a> {
@@ -58,20 +60,21 @@ impl<'a> Machine<'a> {
                 .collect(),
             task: None,
             madds: 0,
+            trail: Vec::new(),
         }
     }
 
     /// Runs the launch plan; yields the number of tasks.
-    pub(crate) fn plan(&mut self) -> Result<i64, TileFault> {
-        self.block(&self.core.plan)?;
+    pub(crate) fn plan(&mut self) -> Result<i64, FaultKind> {
+        self.named("plan", &self.core.plan)?;
         self.get(self.core.tasks)
     }
 
     /// One `run` call: `enter`, then the tasks first..last.
-    pub(crate) fn worker(&mut self, first: i64, last: i64) -> Result<(), TileFault> {
+    pub(crate) fn worker(&mut self, first: i64, last: i64) -> Result<(), FaultKind> {
         self.mem.iter_mut().for_each(Memory::forget);
         self.task = None;
-        self.block(&self.core.enter)?;
+        self.named("enter", &self.core.enter)?;
         for t in first..last {
             for (m, b) in self.mem.iter_mut().zip(&self.core.bufs) {
                 if !b.persist {
@@ -79,62 +82,62 @@ impl<'a> Machine<'a> {
                 }
             }
             self.task = Some(t);
-            self.block(&self.core.body)?;
+            self.named("body", &self.core.body)?;
         }
         Ok(())
     }
 
     /// Every output element must have been written; yields the products issued.
-    pub(crate) fn finish(self) -> Result<u64, TileFault> {
+    pub(crate) fn finish(self) -> Result<u64, FaultKind> {
         for (what, written) in [("out", &self.out_written), ("lse", &self.lse_written)] {
             if let Some(index) = written.iter().position(|w| !w) {
-                return Err(TileFault::Missing { what, index });
+                return Err(FaultKind::Missing { what, index });
             }
         }
         Ok(self.madds)
     }
 
-    pub(crate) fn get(&self, v: Val) -> Result<i64, TileFault> {
+    pub(crate) fn get(&self, v: Val) -> Result<i64, FaultKind> {
         self.vals
             .get(v.0 as usize)
             .copied()
             .flatten()
-            .ok_or(TileFault::Malformed("a value is used before it is defined"))
+            .ok_or(FaultKind::Malformed("a value is used before it is defined"))
     }
 
-    fn set(&mut self, v: Val, x: i64) -> Result<(), TileFault> {
+    fn set(&mut self, v: Val, x: i64) -> Result<(), FaultKind> {
         *self
             .vals
             .get_mut(v.0 as usize)
-            .ok_or(TileFault::Malformed("a value has no number"))? = Some(x);
+            .ok_or(FaultKind::Malformed("a value has no number"))? = Some(x);
         Ok(())
     }
 
-    fn name(&self, b: BufId) -> Result<&'a str, TileFault> {
+    fn name(&self, b: BufId) -> Result<&'a str, FaultKind> {
         self.core
             .bufs
             .get(b.0 as usize)
             .map(|b| b.name.as_str())
-            .ok_or(TileFault::Malformed("a buffer does not exist"))
+            .ok_or(FaultKind::Malformed("a buffer does not exist"))
     }
 
-    pub(crate) fn int(&self, b: BufId, i: i64) -> Result<i64, TileFault> {
+    pub(crate) fn int(&self, b: BufId, i: i64) -> Result<i64, FaultKind> {
         self.mem[b.0 as usize].int(self.name(b)?, i)
     }
 
-    pub(crate) fn float(&self, b: BufId, i: i64) -> Result<f32, TileFault> {
+    pub(crate) fn float(&self, b: BufId, i: i64) -> Result<f32, FaultKind> {
         self.mem[b.0 as usize].float(self.name(b)?, i)
     }
 
-    pub(crate) fn set_float(&mut self, b: BufId, i: i64, x: f32) -> Result<(), TileFault> {
+    pub(crate) fn set_float(&mut self, b: BufId, i: i64, x: f32) -> Result<(), FaultKind> {
         let name = self.name(b)?;
         self.mem[b.0 as usize].set_float(name, i, x)
     }
 
-    fn set_int(&mut self, b: BufId, i: i64, x: i64) -> Result<(), TileFault> {
+    fn set_int(&mut self, b: BufId, i: i64, x: i64) -> Result<(), FaultKind> {
         let name = self.name(b)?;
         if !self.in_range(self.core.bufs[b.0 as usize].range, x) {
-            return Err(TileFault::OutOfRange {
+            return Err(FaultKind::OutOfRange {
                 what: name.to_string(),
                 value: x,
             });
@@ -153,18 +156,33 @@ impl<'a> Machine<'a> {
         })
     }
 
-    fn block(&mut self, code: &'a [Inst]) -> Result<(), TileFault> {
-        code.iter().try_for_each(|i| self.inst(i))
+    fn block(&mut self, code: &'a [Inst]) -> Result<(), FaultKind> {
+        for (i, inst) in code.iter().enumerate() {
+            if let Err(fault) = self.inst(inst) {
+                self.trail.push(i.to_string());
+                return Err(fault);
+            }
+        }
+        Ok(())
     }
 
-    fn inst(&mut self, inst: &'a Inst) -> Result<(), TileFault> {
+    /// A block inside an instruction, or a section, by name.
+    fn named(&mut self, name: &str, code: &'a [Inst]) -> Result<(), FaultKind> {
+        let run = self.block(code);
+        if run.is_err() {
+            self.trail.push(name.to_string());
+        }
+        run
+    }
+
+    fn inst(&mut self, inst: &'a Inst) -> Result<(), FaultKind> {
         match inst {
             Inst::Const(v, x) => self.set(*v, *x),
             Inst::Arg(v, a) => {
                 let x = match a {
                     Arg::Batch => self.batch as i64,
                     Arg::SeqLen => self.seq_len as i64,
-                    Arg::Task => self.task.ok_or(TileFault::Malformed(
+                    Arg::Task => self.task.ok_or(FaultKind::Malformed(
                         "the task number is read outside a task",
                     ))?,
                 };
@@ -186,7 +204,7 @@ impl<'a> Machine<'a> {
                 let t = &self.core.tables[t.0 as usize];
                 let i = self.get(*i)?;
                 let x = usize::try_from(i).ok().and_then(|i| t.data.get(i)).copied();
-                let fault = TileFault::Bounds {
+                let fault = FaultKind::Bounds {
                     what: t.name.clone(),
                     index: i,
                     len: t.data.len() as u64,
@@ -199,7 +217,7 @@ impl<'a> Machine<'a> {
                 let what = self.core.plan_tables[t.0 as usize].name.clone();
                 self.set(
                     *v,
-                    x.ok_or(TileFault::Uninitialised {
+                    x.ok_or(FaultKind::Uninitialised {
                         what,
                         index: i as u64,
                     })?,
@@ -209,7 +227,7 @@ impl<'a> Machine<'a> {
                 let (i, x) = (self.get(*i)?, self.get(*x)?);
                 let table = &self.core.plan_tables[t.0 as usize];
                 if !self.in_range(table.range, x) {
-                    return Err(TileFault::OutOfRange {
+                    return Err(FaultKind::OutOfRange {
                         what: table.name.clone(),
                         value: x,
                     });
@@ -234,11 +252,11 @@ impl<'a> Machine<'a> {
             } => {
                 let (mut i, hi, step) = (self.get(*lo)?, self.get(*hi)?, self.get(*step)?);
                 if step < 1 {
-                    return Err(TileFault::Arithmetic("a loop's step is not positive"));
+                    return Err(FaultKind::Arithmetic("a loop's step is not positive"));
                 }
                 while i < hi {
                     self.set(*iv, i)?;
-                    self.block(body)?;
+                    self.named("do", body)?;
                     i = i.saturating_add(step);
                 }
                 Ok(())
@@ -253,10 +271,10 @@ impl<'a> Machine<'a> {
                 let (mut i, hi) = (self.get(*lo)?, self.get(*hi)?);
                 while i < hi {
                     self.set(*cur, i)?;
-                    self.block(body)?;
+                    self.named("do", body)?;
                     let n = self.get(*next)?;
                     if n <= i {
-                        return Err(TileFault::Arithmetic("a walk does not advance"));
+                        return Err(FaultKind::Arithmetic("a walk does not advance"));
                     }
                     i = n;
                 }
@@ -264,14 +282,18 @@ impl<'a> Machine<'a> {
             }
             Inst::If { cond, then, els } => {
                 let taken = self.get(*cond)? != 0;
-                self.block(if taken { then } else { els })
+                if taken {
+                    self.named("then", then)
+                } else {
+                    self.named("else", els)
+                }
             }
             Inst::Floats { dst, src, count, f } => {
                 let (d, s) = (self.get(dst.at)?, self.get(src.at)?);
                 for i in 0..self.get(*count)? {
                     let x = self.int(src.buf, s + i)?;
                     if x < 0 {
-                        return Err(TileFault::Arithmetic("a count is negative"));
+                        return Err(FaultKind::Arithmetic("a count is negative"));
                     }
                     let x = x as f64;
                     let y = match f {
@@ -316,7 +338,7 @@ impl<'a> Machine<'a> {
                 let tiles = tiles
                     .iter()
                     .map(|p| Ok((p.buf, self.get(p.at)?)))
-                    .collect::<Result<Vec<_>, TileFault>>()?;
+                    .collect::<Result<Vec<_>, FaultKind>>()?;
                 let scalars = scalars
                     .iter()
                     .map(|s| self.get(*s))
@@ -326,7 +348,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn plan_slot(&mut self, t: u32, i: i64) -> Result<&mut Option<i64>, TileFault> {
+    fn plan_slot(&mut self, t: u32, i: i64) -> Result<&mut Option<i64>, FaultKind> {
         let (table, name) = (
             &mut self.plan[t as usize],
             &self.core.plan_tables[t as usize].name,
@@ -335,7 +357,7 @@ impl<'a> Machine<'a> {
         usize::try_from(i)
             .ok()
             .and_then(|i| table.get_mut(i))
-            .ok_or_else(|| TileFault::Bounds {
+            .ok_or_else(|| FaultKind::Bounds {
                 what: name.clone(),
                 index: i,
                 len,
@@ -359,7 +381,7 @@ impl<'a> Machine<'a> {
         batch: Val,
         head: Val,
         n: i64,
-    ) -> Result<[usize; 3], TileFault> {
+    ) -> Result<[usize; 3], FaultKind> {
         let heads = if matches!(port, Port::K | Port::V) {
             self.core.kv_heads
         } else {
@@ -369,7 +391,7 @@ impl<'a> Machine<'a> {
             usize::try_from(x)
                 .ok()
                 .filter(|x| *x < len)
-                .ok_or_else(|| TileFault::Bounds {
+                .ok_or_else(|| FaultKind::Bounds {
                     what: format!("{port:?}"),
                     index: x,
                     len: len as u64,
@@ -382,7 +404,7 @@ impl<'a> Machine<'a> {
         ])
     }
 
-    fn row(&self, v: Rows, n: i64) -> Result<Vec<f32>, TileFault> {
+    fn row(&self, v: Rows, n: i64) -> Result<Vec<f32>, FaultKind> {
         match v {
             Rows::Tensor { port, batch, head } => {
                 let [b, n, h] = self.tensor_row(port, batch, head, n)?;
@@ -391,7 +413,7 @@ impl<'a> Machine<'a> {
                     Port::K => self.inputs[1],
                     Port::V => self.inputs[2],
                     Port::Out | Port::Lse => {
-                        return Err(TileFault::Malformed("outputs are not read"));
+                        return Err(FaultKind::Malformed("outputs are not read"));
                     }
                 };
                 Ok((0..self.core.head_dim as usize)
@@ -404,7 +426,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn put_row(&mut self, v: Rows, n: i64, row: &[f32]) -> Result<(), TileFault> {
+    fn put_row(&mut self, v: Rows, n: i64, row: &[f32]) -> Result<(), FaultKind> {
         match v {
             Rows::Tensor {
                 port: Port::Out,
@@ -414,7 +436,7 @@ impl<'a> Machine<'a> {
                 let [b, n, h] = self.tensor_row(Port::Out, batch, head, n)?;
                 let index = (b * self.seq_len + n) * self.core.heads as usize + h;
                 if std::mem::replace(&mut self.out_written[index], true) {
-                    return Err(TileFault::Race { what: "out", index });
+                    return Err(FaultKind::Race { what: "out", index });
                 }
                 for (d, x) in row.iter().enumerate() {
                     self.out
@@ -430,12 +452,12 @@ impl<'a> Machine<'a> {
                 let [b, n, h] = self.tensor_row(Port::Lse, batch, head, n)?;
                 let index = (b * self.core.heads as usize + h) * self.seq_len + n;
                 if std::mem::replace(&mut self.lse_written[index], true) {
-                    return Err(TileFault::Race { what: "lse", index });
+                    return Err(FaultKind::Race { what: "lse", index });
                 }
                 self.lse.set(index, f64::from(row[0]));
                 Ok(())
             }
-            Rows::Tensor { .. } => Err(TileFault::Malformed("inputs are not written")),
+            Rows::Tensor { .. } => Err(FaultKind::Malformed("inputs are not written")),
             Rows::Work { buf, width } => row
                 .iter()
                 .enumerate()
@@ -451,7 +473,7 @@ impl<'a> Machine<'a> {
         idx: Place,
         live: Val,
         flag: Option<Place>,
-    ) -> Result<(), TileFault> {
+    ) -> Result<(), FaultKind> {
         let (to, from, live, width) = (
             self.get(dst.at)?,
             self.get(idx.at)?,
@@ -500,7 +522,7 @@ impl<'a> Machine<'a> {
         live: Val,
         src: Place,
         lie: Lie,
-    ) -> Result<(), TileFault> {
+    ) -> Result<(), FaultKind> {
         let (from, at, width) = (self.get(src.at)?, self.get(idx.at)?, self.width(dst) as i64);
         for i in 0..self.get(live)? {
             let element = |d: i64| match lie {
@@ -517,15 +539,15 @@ impl<'a> Machine<'a> {
     }
 }
 
-fn bin(op: Bin, a: i64, b: i64) -> Result<i64, TileFault> {
-    let over = TileFault::Arithmetic("an integer overflows");
+fn bin(op: Bin, a: i64, b: i64) -> Result<i64, FaultKind> {
+    let over = FaultKind::Arithmetic("an integer overflows");
     Ok(match op {
         Bin::Add => a.checked_add(b).ok_or(over)?,
         Bin::Sub => a.checked_sub(b).ok_or(over)?,
         Bin::Mul => a.checked_mul(b).ok_or(over)?,
         Bin::Div | Bin::Rem => {
             if b < 1 || a < 0 {
-                return Err(TileFault::Arithmetic(
+                return Err(FaultKind::Arithmetic(
                     "a division by what is not positive, or of what is negative",
                 ));
             }
@@ -539,7 +561,7 @@ fn bin(op: Bin, a: i64, b: i64) -> Result<i64, TileFault> {
             let by = u32::try_from(b)
                 .ok()
                 .filter(|b| *b < 64)
-                .ok_or(TileFault::Arithmetic("a shift by more than 63"))?;
+                .ok_or(FaultKind::Arithmetic("a shift by more than 63"))?;
             if op == Bin::Shl {
                 a << by
             } else {

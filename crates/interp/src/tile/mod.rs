@@ -13,9 +13,39 @@ use attnc_tile::core::{Core, Elem};
 
 use exec::Machine;
 
+/// A fault, and the instruction at which it happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TileFault {
+    /// What happened.
+    pub kind: FaultKind,
+    /// Section, then positions in blocks, as in the verifier's errors; empty when the request or the whole run is at fault.
+    pub path: String,
+}
+
+impl std::fmt::Display for TileFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.path.is_empty() {
+            write!(f, "{}", self.kind)
+        } else {
+            write!(f, "{} at {}", self.kind, self.path)
+        }
+    }
+}
+
+impl std::error::Error for TileFault {}
+
+impl From<FaultKind> for TileFault {
+    fn from(kind: FaultKind) -> TileFault {
+        TileFault {
+            kind,
+            path: String::new(),
+        }
+    }
+}
+
 /// What a program did that the IR forbids.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum TileFault {
+pub enum FaultKind {
     /// An index outside a buffer, table or tensor.
     #[error("{what}: index {index} is outside 0..{len}")]
     Bounds {
@@ -102,11 +132,12 @@ pub fn run(
     workers: u32,
 ) -> Result<Outcome, TileFault> {
     let &[batch, seq_len, _, _] = q.shape() else {
-        return Err(TileFault::Shape {
+        return Err(FaultKind::Shape {
             name: "q",
             found: q.shape().to_vec(),
             needed: vec![0, 0, core.heads as usize, core.head_dim as usize],
-        });
+        }
+        .into());
     };
     let d = core.head_dim as usize;
     for (name, view, heads) in [
@@ -116,11 +147,12 @@ pub fn run(
     ] {
         let needed = vec![batch, seq_len, heads as usize, d];
         if view.shape() != needed {
-            return Err(TileFault::Shape {
+            return Err(FaultKind::Shape {
                 name,
                 found: view.shape().to_vec(),
                 needed,
-            });
+            }
+            .into());
         }
     }
     let storage = match core.dtype {
@@ -129,9 +161,9 @@ pub fn run(
         DType::F16 => Storage::F16,
     };
     let mut out = Tensor::zeros(storage, &[batch, seq_len, core.heads as usize, d])
-        .map_err(|_| TileFault::Memory)?;
+        .map_err(|_| FaultKind::Memory)?;
     let mut lse = Tensor::zeros(Storage::F32, &[batch, core.heads as usize, seq_len])
-        .map_err(|_| TileFault::Memory)?;
+        .map_err(|_| FaultKind::Memory)?;
     if batch == 0 || seq_len == 0 {
         return Ok(Outcome {
             out,
@@ -140,10 +172,12 @@ pub fn run(
         });
     }
     let mut m = Machine::new(core, [q, k, v], batch, seq_len, &mut out, &mut lse);
-    let tasks = m.plan()?;
-    let workers = i64::from(workers.max(1));
-    for w in (0..workers).rev() {
-        m.worker(tasks * w / workers, tasks * (w + 1) / workers)?;
+    if let Err(kind) = all(&mut m, i64::from(workers.max(1))) {
+        let path = m.trail.iter().rev().map(String::as_str).collect::<Vec<_>>();
+        return Err(TileFault {
+            kind,
+            path: path.join("."),
+        });
     }
     let madds_executed = m.finish()?;
     Ok(Outcome {
@@ -151,6 +185,15 @@ pub fn run(
         lse,
         madds_executed,
     })
+}
+
+/// The plan, then the ranges of the workers, last first.
+fn all(m: &mut Machine<'_>, workers: i64) -> Result<(), FaultKind> {
+    let tasks = m.plan()?;
+    for w in (0..workers).rev() {
+        m.worker(tasks * w / workers, tasks * (w + 1) / workers)?;
+    }
+    Ok(())
 }
 
 /// A buffer with a note of what has been written.
@@ -176,53 +219,53 @@ impl Memory {
     pub(crate) fn forget(&mut self) {
         self.written.fill(false);
     }
-    pub(crate) fn index(&self, name: &str, i: i64) -> Result<usize, TileFault> {
+    pub(crate) fn index(&self, name: &str, i: i64) -> Result<usize, FaultKind> {
         let len = self.written.len() as u64;
         match usize::try_from(i) {
             Ok(x) if (x as u64) < len => Ok(x),
-            _ => Err(TileFault::Bounds {
+            _ => Err(FaultKind::Bounds {
                 what: name.to_string(),
                 index: i,
                 len,
             }),
         }
     }
-    pub(crate) fn int(&self, name: &str, i: i64) -> Result<i64, TileFault> {
+    pub(crate) fn int(&self, name: &str, i: i64) -> Result<i64, FaultKind> {
         let i = self.read(name, i)?;
         self.ints
             .get(i)
             .copied()
-            .ok_or(TileFault::Malformed("a float buffer is read as integers"))
+            .ok_or(FaultKind::Malformed("a float buffer is read as integers"))
     }
-    pub(crate) fn float(&self, name: &str, i: i64) -> Result<f32, TileFault> {
+    pub(crate) fn float(&self, name: &str, i: i64) -> Result<f32, FaultKind> {
         let i = self.read(name, i)?;
         self.floats
             .get(i)
             .copied()
-            .ok_or(TileFault::Malformed("an integer buffer is read as floats"))
+            .ok_or(FaultKind::Malformed("an integer buffer is read as floats"))
     }
-    fn read(&self, name: &str, i: i64) -> Result<usize, TileFault> {
+    fn read(&self, name: &str, i: i64) -> Result<usize, FaultKind> {
         let i = self.index(name, i)?;
         if self.written[i] {
             Ok(i)
         } else {
-            Err(TileFault::Uninitialised {
+            Err(FaultKind::Uninitialised {
                 what: name.to_string(),
                 index: i as u64,
             })
         }
     }
-    pub(crate) fn set_int(&mut self, name: &str, i: i64, x: i64) -> Result<(), TileFault> {
+    pub(crate) fn set_int(&mut self, name: &str, i: i64, x: i64) -> Result<(), FaultKind> {
         let i = self.index(name, i)?;
-        *self.ints.get_mut(i).ok_or(TileFault::Malformed(
+        *self.ints.get_mut(i).ok_or(FaultKind::Malformed(
             "an integer is stored in a float buffer",
         ))? = x;
         self.written[i] = true;
         Ok(())
     }
-    pub(crate) fn set_float(&mut self, name: &str, i: i64, x: f32) -> Result<(), TileFault> {
+    pub(crate) fn set_float(&mut self, name: &str, i: i64, x: f32) -> Result<(), FaultKind> {
         let i = self.index(name, i)?;
-        *self.floats.get_mut(i).ok_or(TileFault::Malformed(
+        *self.floats.get_mut(i).ok_or(FaultKind::Malformed(
             "a float is stored in an integer buffer",
         ))? = x;
         self.written[i] = true;

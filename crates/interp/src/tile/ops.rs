@@ -6,7 +6,7 @@ use attnc_tile::core::{
 };
 
 use super::exec::Machine;
-use super::{Memory, TileFault};
+use super::{FaultKind, Memory};
 
 /// One call: where its tiles lie and how much of them lives.
 struct Frame<'f> {
@@ -23,15 +23,15 @@ pub(crate) fn call(
     f: &TileFn,
     tiles: &[(BufId, i64)],
     scalars: &[i64],
-) -> Result<(), TileFault> {
+) -> Result<(), FaultKind> {
     if tiles.len() != f.tiles.len() || scalars.len() != f.scalars.len() {
-        return Err(TileFault::Malformed(
+        return Err(FaultKind::Malformed(
             "a call has another number of arguments than its function",
         ));
     }
     let live = |i: usize, extent: u32| match scalars.get(i) {
         Some(x) if (1..=i64::from(extent)).contains(x) => Ok(*x as usize),
-        _ => Err(TileFault::Bounds {
+        _ => Err(FaultKind::Bounds {
             what: format!("live extent of {}", f.name),
             index: scalars.get(i).copied().unwrap_or(-1),
             len: u64::from(extent),
@@ -72,21 +72,21 @@ fn extent(f: &TileFn, a: Axis) -> u64 {
 }
 
 impl Frame<'_> {
-    fn ty(&self, t: Tile) -> Result<(&str, TileTy), TileFault> {
+    fn ty(&self, t: Tile) -> Result<(&str, TileTy), FaultKind> {
         let mut all = self.f.tiles.iter().chain(&self.f.temps);
         all.nth(t.0 as usize)
             .map(|(n, t)| (n.as_str(), *t))
-            .ok_or(TileFault::Malformed("a tile does not exist"))
+            .ok_or(FaultKind::Malformed("a tile does not exist"))
     }
 
-    fn at(&self, t: Tile, i: usize, j: usize) -> Result<i64, TileFault> {
+    fn at(&self, t: Tile, i: usize, j: usize) -> Result<i64, FaultKind> {
         let (name, ty) = self.ty(t)?;
         let (rows, cols) = (
             extent(self.f, ty.rows) as usize,
             extent(self.f, ty.cols) as usize,
         );
         if i >= rows || j >= cols {
-            return Err(TileFault::Bounds {
+            return Err(FaultKind::Bounds {
                 what: name.to_string(),
                 index: (i * cols + j) as i64,
                 len: (rows * cols) as u64,
@@ -95,7 +95,7 @@ impl Frame<'_> {
         Ok((i * cols + j) as i64)
     }
 
-    fn get(&self, m: &Machine<'_>, t: Tile, i: usize, j: usize) -> Result<f32, TileFault> {
+    fn get(&self, m: &Machine<'_>, t: Tile, i: usize, j: usize) -> Result<f32, FaultKind> {
         let at = self.at(t, i, j)?;
         match self.tiles.get(t.0 as usize) {
             Some((buf, base)) => m.float(*buf, base + at),
@@ -103,11 +103,11 @@ impl Frame<'_> {
         }
     }
 
-    fn position(&self, m: &Machine<'_>, t: Tile, i: usize, j: usize) -> Result<i64, TileFault> {
+    fn position(&self, m: &Machine<'_>, t: Tile, i: usize, j: usize) -> Result<i64, FaultKind> {
         let at = self.at(t, i, j)?;
         match self.tiles.get(t.0 as usize) {
             Some((buf, base)) if self.ty(t)?.1.elem == Elem::I64 => m.int(*buf, base + at),
-            _ => Err(TileFault::Malformed("positions are integer parameters")),
+            _ => Err(FaultKind::Malformed("positions are integer parameters")),
         }
     }
 
@@ -118,7 +118,7 @@ impl Frame<'_> {
         i: usize,
         j: usize,
         x: f32,
-    ) -> Result<(), TileFault> {
+    ) -> Result<(), FaultKind> {
         let at = self.at(t, i, j)?;
         match self.tiles.get(t.0 as usize) {
             Some((buf, base)) => m.set_float(*buf, base + at, x),
@@ -144,7 +144,7 @@ impl Frame<'_> {
             pad(self.live_q, QUERY_STEP) * pad(self.live_k, KEY_STEP) * u64::from(self.f.head_dim);
     }
 
-    fn op(&mut self, m: &mut Machine<'_>, op: &OpKind) -> Result<(), TileFault> {
+    fn op(&mut self, m: &mut Machine<'_>, op: &OpKind) -> Result<(), FaultKind> {
         let (q, k, d) = (self.live_q, self.live_k, self.f.head_dim as usize);
         match op {
             OpKind::DotKeys { dst, a, b } => {
@@ -242,7 +242,7 @@ impl Frame<'_> {
         causal: &Option<(Tile, Tile)>,
         i: usize,
         j: usize,
-    ) -> Result<bool, TileFault> {
+    ) -> Result<bool, FaultKind> {
         match causal {
             Some((kpos, qpos)) => {
                 Ok(self.position(m, *kpos, i, 0)? > self.position(m, *qpos, 0, j)?)
@@ -251,7 +251,7 @@ impl Frame<'_> {
         }
     }
 
-    fn eval(&self, m: &Machine<'_>, e: &Expr, i: usize, j: usize) -> Result<f32, TileFault> {
+    fn eval(&self, m: &Machine<'_>, e: &Expr, i: usize, j: usize) -> Result<f32, FaultKind> {
         let x = |e: &Expr| self.eval(m, e, i, j);
         Ok(match e {
             Expr::Tile(t) => {
