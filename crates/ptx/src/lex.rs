@@ -90,12 +90,14 @@ pub(crate) fn lex(src: &str) -> Result<Vec<Token<'_>>, ParseError> {
                 i += 1;
             }
             // Components: `%tid.x`, and `.x` or `.r` of a vector register.
-            if c == b'%' && b.get(i) == Some(&b'.') {
+            if b.get(i) == Some(&b'.') {
                 let end = i + 2;
-                let comp = matches!(
-                    b.get(i + 1),
-                    Some(b'x' | b'y' | b'z' | b'w' | b'r' | b'g' | b'b' | b'a')
-                );
+                // Without `%` only those letters that are no modifier of any opcode.
+                let comp = match b.get(i + 1) {
+                    Some(b'x' | b'y' | b'z' | b'w') => true,
+                    Some(b'r' | b'g' | b'b' | b'a') => c == b'%',
+                    Some(_) | None => false,
+                };
                 if comp
                     && !b
                         .get(end)

@@ -36,17 +36,20 @@ const NEVER: Epoch = Epoch {
 
 #[derive(Clone, Debug)]
 struct Cell {
+    /// The last write, strong ones included.
     write: Epoch,
+    /// The last write that is not strong: strong accesses conflict with it however many strong
+    /// writes lie between.
+    plain: Epoch,
     read: Epoch,
-    // Boxed: a cell stands for every byte of memory, and almost none has more than one reader.
-    #[allow(clippy::box_collection)]
-    more: Option<Box<Vec<Epoch>>>,
+    more: Option<Vec<Epoch>>,
     /// Bytes ever written (shared memory).
     written: bool,
 }
 
 const EMPTY: Cell = Cell {
     write: NEVER,
+    plain: NEVER,
     read: NEVER,
     more: None,
     written: false,
@@ -139,6 +142,10 @@ impl Cell {
                 return Err(a.race(addr, w, "write"));
             }
         }
+        let p = &self.plain;
+        if w.strong && a.me.strong && p.clock != 0 && !a.ordered(p) {
+            return Err(a.race(addr, p, "write"));
+        }
         if a.asynchronous && w.clock != 0 && w.generic && w.block == a.me.block {
             let fenced = a
                 .know
@@ -153,7 +160,7 @@ impl Cell {
             }
         }
         if a.write {
-            let clash = |r: &Epoch| !(a.ordered(r) || r.strong && a.me.strong);
+            let clash = |r: &Epoch| !(a.ordered(r) || (r.strong && a.me.strong));
             if clash(&self.read) {
                 return Err(a.race(addr, &self.read, "read"));
             }
@@ -165,6 +172,9 @@ impl Cell {
             self.read = NEVER;
             self.more = None;
             self.write = a.me;
+            if !a.me.strong {
+                self.plain = a.me;
+            }
             self.written = true;
             return Ok(());
         }
