@@ -7,7 +7,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn attention(c: &mut Criterion) {
     // bf16, 2 heads of 64, every second row of 1024, causal; 8 blocks a head.
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/ptx/triton/sm80_attn_bf16_1.ptx");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/ptx/triton/sm80_attn_bf16_1.ptx");
     let text = std::fs::read_to_string(path).expect("the kernel");
     let module = attnc_ptx::parse(&text).expect("parses");
     let mut memory = Memory::new();
@@ -18,8 +19,9 @@ fn attention(c: &mut Criterion) {
         let bytes = rows * heads * depth * 2;
         let a = memory.alloc(bytes);
         // bf16 numbers between 0.5 and 1.
-        let data: Vec<u8> =
-            (0..bytes / 2).flat_map(|k| (0x3f00u16 | ((k * 37 + seed * 11) % 128) as u16).to_le_bytes()).collect();
+        let data: Vec<u8> = (0..bytes / 2)
+            .flat_map(|k| (0x3f00u16 | ((k * 37 + seed * 11) % 128) as u16).to_le_bytes())
+            .collect();
         memory.write(a, &data).expect("fits");
         params.extend_from_slice(&a.to_le_bytes());
     }
@@ -28,9 +30,20 @@ fn attention(c: &mut Criterion) {
     params.extend_from_slice(&0.18f32.to_le_bytes());
     params.extend_from_slice(&((rows / 2) as u32).to_le_bytes());
     params.extend_from_slice(&[0; 16]);
-    let launch = Launch { entry: "attn", grid: [8, 2, 1], block: [128, 1, 1], dynamic_shared: 64 << 10, params: &params };
+    let launch = Launch {
+        entry: "attn",
+        grid: [8, 2, 1],
+        block: [128, 1, 1],
+        dynamic_shared: 64 << 10,
+        params: &params,
+    };
     let run = |races: bool, counters: bool| {
-        let o = Options { races, counters, threads: 1, ..Options::default() };
+        let o = Options {
+            races,
+            counters,
+            threads: 1,
+            ..Options::default()
+        };
         program.launch(&memory, &launch, &o).expect("runs")
     };
     let n = run(false, true).thread_instructions;
