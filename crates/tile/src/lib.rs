@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The tile IR: types, ops, step, targets as data, verifier, text form.
+//! The tile IR: types, ops, step, verifier, text form.
 
 pub mod core;
 mod print;
