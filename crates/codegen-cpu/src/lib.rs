@@ -5,6 +5,7 @@
 //! host's library is called from generated code.
 
 mod compile;
+mod convert;
 mod fx;
 mod jit;
 mod kernel;
