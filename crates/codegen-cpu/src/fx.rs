@@ -197,6 +197,19 @@ impl Fx<'_> {
         let more = self.compare(FloatCC::LessThan, b, a);
         self.pick(more, a, b)
     }
+    /// Two masks of two 64-bit lanes as one of four 32-bit lanes.
+    pub(crate) fn halves(&mut self, a: Value, b: Value) -> Value {
+        let (a, b) = (self.bits(a, types::I8X16), self.bits(b, types::I8X16));
+        let low = [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27u8];
+        let low = self
+            .b
+            .func
+            .dfg
+            .immediates
+            .push(ConstantData::from(&low[..]));
+        let y = self.b.ins().shuffle(a, b, low);
+        self.bits(y, I4)
+    }
     pub(crate) fn compare(&mut self, cc: FloatCC, a: Value, b: Value) -> Value {
         self.b.ins().fcmp(cc, a, b)
     }

@@ -523,58 +523,63 @@ impl Body<'_> {
         });
     }
 
-    /// For each key and lane: their place in a score tile, and whether the key is behind the query.
+    /// For each key and pair of lane vectors: their byte offset in a score tile, that of the lanes, and the lanes whose query the key is
+    /// behind.
     fn each_score(
         &self,
         fx: &mut Fx<'_>,
         causal: Option<(Tile, Tile)>,
-        body: impl FnOnce(&mut Fx<'_>, Value, Value, Value),
+        body: impl Fn(&mut Fx<'_>, Value, Value, Option<Pair>),
     ) {
-        fx.upto(self.live_k, |fx, k| {
-            let kpos = causal.map(|(kpos, _)| {
-                let at = fx.mulc(k, 8);
-                let at = fx.add(self.ptr(kpos), at);
-                fx.load(types::I64, at, 0)
+        self.each_group(fx, |fx, j| {
+            let queries = causal.map(|(kpos, qpos)| {
+                let at = fx.mulc(j, 2);
+                let at = fx.add(self.ptr(qpos), at);
+                (kpos, [0, 16, 32, 48].map(|h| fx.load(types::I64X2, at, h)))
             });
-            let row = fx.mulc(k, self.pitch());
-            fx.upto(self.live_q, |fx, q| {
-                let behind = match (kpos, causal) {
-                    (Some(kpos), Some((_, qpos))) => {
-                        let at = fx.mulc(q, 8);
-                        let at = fx.add(self.ptr(qpos), at);
-                        let qpos = fx.load(types::I64, at, 0);
-                        fx.b.ins().icmp(IntCC::SignedGreaterThan, kpos, qpos)
-                    }
-                    (None, _) | (_, None) => fx.b.ins().iconst(types::I8, 0),
-                };
-                let lane = fx.mulc(q, 4);
-                let at = fx.add(row, lane);
-                body(fx, at, lane, behind);
+            fx.upto(self.live_k, |fx, k| {
+                let behind = queries.map(|(kpos, q)| {
+                    let at = fx.mulc(k, 8);
+                    let at = fx.add(self.ptr(kpos), at);
+                    let key = fx.load(types::I64, at, 0);
+                    let key = fx.b.ins().splat(types::I64X2, key);
+                    let over = q.map(|q| fx.b.ins().icmp(IntCC::SignedGreaterThan, key, q));
+                    [fx.halves(over[0], over[1]), fx.halves(over[2], over[3])]
+                });
+                let row = fx.mulc(k, self.pitch());
+                let at = fx.add(row, j);
+                body(fx, at, j, behind);
             });
         });
     }
 
     fn visible(&self, fx: &mut Fx<'_>, dst: Tile, weight: Tile, causal: Option<(Tile, Tile)>) {
         self.each_score(fx, causal, |fx, at, lane, behind| {
-            let w = fx.add(self.ptr(weight), lane);
-            let w = fx.load(types::F32, w, 0);
-            let low = fx.b.ins().f32const(f32::NEG_INFINITY);
-            let counts = fx.b.ins().fcmp(FloatCC::GreaterThan, w, low);
-            let (one, zero) = (fx.b.ins().f32const(1.0), fx.b.ins().f32const(0.0));
-            let x = fx.b.ins().select(counts, one, zero);
-            let x = fx.b.ins().select(behind, zero, x);
-            let to = fx.add(self.ptr(dst), at);
-            fx.store(x, to, 0);
+            let (from, to) = (fx.add(self.ptr(weight), lane), fx.add(self.ptr(dst), at));
+            let low = fx.splat(f32::NEG_INFINITY);
+            let (one, zero) = (fx.splat(1.0), fx.splat(0.0));
+            for h in 0..2 {
+                let w = fx.load(F4, from, h * 16);
+                let counts = fx.compare(FloatCC::GreaterThan, w, low);
+                let mut x = fx.pick(counts, one, zero);
+                if let Some(behind) = behind {
+                    x = fx.pick(behind[h as usize], zero, x);
+                }
+                fx.store(x, to, h * 16);
+            }
         });
     }
 
     fn mask_causal(&self, fx: &mut Fx<'_>, dst: Tile, kpos: Tile, qpos: Tile) {
         self.each_score(fx, Some((kpos, qpos)), |fx, at, _, behind| {
+            let Some(behind) = behind else { return };
             let to = fx.add(self.ptr(dst), at);
-            let s = fx.load(types::F32, to, 0);
-            let low = fx.b.ins().f32const(f32::NEG_INFINITY);
-            let s = fx.b.ins().select(behind, low, s);
-            fx.store(s, to, 0);
+            let low = fx.splat(f32::NEG_INFINITY);
+            for h in 0..2 {
+                let s = fx.load(F4, to, h * 16);
+                let s = fx.pick(behind[h as usize], low, s);
+                fx.store(s, to, h * 16);
+            }
         });
     }
 
