@@ -209,6 +209,11 @@ impl Program {
             return Ok(c.clone());
         }
         let f = self.entry(entry)?;
+        // Decoding indexes operands freely: that their number and shape fit the form is the
+        // verifier's word (rule 2), and no code is decoded without it.
+        if let Some(e) = crate::verify::verify(&self.module).into_iter().next() {
+            return Err(LaunchError::Invalid(e));
+        }
         let code = decode::decode(&self.module, f, &self.addresses).map_err(|r| {
             LaunchError::Fault(Box::new(Fault {
                 pos: r.pos,
