@@ -6,11 +6,13 @@
 //! mutant that NVIDIA's assembler or the verifier refuses does not count. The survivors are
 //! printed with `--nocapture`; the README of the crate argues which are equivalent.
 
+#[path = "../../ptx/tests/common/ptxas.rs"]
+mod ptxas;
+
 use attnc_ptx::emu::Options;
 use attnc_ptx::module::{Function, Imm, Instr, Item, Module, Operand, Stmt};
 use attnc_ptx_emu::{execute, read};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 struct Rng(u64);
 impl Rng {
@@ -191,27 +193,7 @@ fn orders(i: &Instr) -> bool {
 }
 
 fn refused(text: &str) -> bool {
-    let Some(tool) = std::env::var_os("PTXAS")
-        .map(PathBuf::from)
-        .filter(|p| p.is_file())
-    else {
-        return false;
-    };
-    let d = tempfile::tempdir().expect("folder");
-    let p = d.path().join("m.ptx");
-    std::fs::write(&p, text).expect("written");
-    let arch = if text.contains(".target sm_90a") {
-        "sm_90a"
-    } else {
-        "sm_80"
-    };
-    let o = Command::new(tool)
-        .args(["-arch", arch, "-O0", "-o"])
-        .arg(d.path().join("m.o"))
-        .arg(&p)
-        .output()
-        .expect("runs");
-    !o.status.success()
+    matches!(ptxas::assembles(text), Some(Err(_)))
 }
 
 fn case(name: &str) -> PathBuf {
