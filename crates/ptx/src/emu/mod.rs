@@ -39,6 +39,7 @@ mod mbarrier;
 mod mem;
 mod mma;
 mod operands;
+mod partial;
 mod race;
 mod shadow;
 mod state;

@@ -72,6 +72,8 @@ pub(crate) struct Warp {
     pub(crate) live: u32,
     pub(crate) regs: Vec<Lanes>,
     pub(crate) def: Vec<u32>,
+    /// Halves that are defined where the whole is not (see `partial`).
+    pub(crate) half: Vec<[u32; 2]>,
     pub(crate) groups: Vec<Group>,
     /// `cp.async` groups committed, by lane.
     pub(crate) cp_group: [u32; 32],
@@ -197,8 +199,7 @@ impl Machine<'_> {
                 }
             }
         }
-        let d = &mut self.w.def[s as usize];
-        *d = (*d & !mask) | (def & mask);
+        self.w.define(s, mask, def);
     }
 
     /// Writes one lane.

@@ -231,7 +231,7 @@ fn step(w: &mut Warp, c: &mut Cta, g: &Grid<'_>, k: usize) -> Result<(), Box<Fau
         return Err(fault(w, c, ins, l, FaultKind::InFlight(code.slot_name(s))));
     }
     match &ins.op {
-        Op::Alu { f, d, s } => alu(w, f, d, s, mask),
+        Op::Alu { f, d, s, part } => alu(w, f, d, s, *part, mask),
         Op::Nop if ins.sync == Meet::None => {}
         Op::Nop => {
             if !synced(w, c, g, k, ins, mask, |_, _| Ok(()))? {
@@ -265,8 +265,16 @@ fn step(w: &mut Warp, c: &mut Cta, g: &Grid<'_>, k: usize) -> Result<(), Box<Fau
     Ok(())
 }
 
-fn alu(w: &mut Warp, f: &Alu, d: &[Slot], s: &[Slot], mask: u32) {
+fn alu(w: &mut Warp, f: &Alu, d: &[Slot], s: &[Slot], part: Part, mask: u32) {
     let def = s.iter().fold(u32::MAX, |x, s| x & w.def[*s as usize]);
+    if def & mask == mask {
+        for d in d.iter().filter(|d| **d != NONE) {
+            w.def[*d as usize] |= mask;
+        }
+    } else {
+        // Before the results are written: a rule may look at the sources' values.
+        w.define_parts(part, d, s, mask);
+    }
     let mut out = [0u64; 32];
     match f {
         Alu::F1(f) => f(&w.regs[s[0] as usize], &mut out),
@@ -290,10 +298,6 @@ fn alu(w: &mut Warp, f: &Alu, d: &[Slot], s: &[Slot], mask: u32) {
                     }
                 }
             }
-            for d in d.iter().filter(|d| **d != NONE) {
-                let x = &mut w.def[*d as usize];
-                *x = (*x & !mask) | (def & mask);
-            }
             return;
         }
     }
@@ -311,8 +315,6 @@ fn alu(w: &mut Warp, f: &Alu, d: &[Slot], s: &[Slot], mask: u32) {
             }
         }
     }
-    let x = &mut w.def[d as usize];
-    *x = (*x & !mask) | (def & mask);
 }
 
 /// Runs a `.sync` instruction for those lanes whose partners are all here. `true`: the whole
@@ -412,7 +414,7 @@ fn copies(w: &mut Warp, g: &Grid<'_>, list: &[Copy], mask: u32) {
                     w.regs[to as usize][l] = w.regs[from as usize][l];
                 }
                 let d = w.def[from as usize];
-                w.def[to as usize] = (w.def[to as usize] & !mask) | (d & mask);
+                w.define(to, mask, d);
             }
             Copy::Bytes { from, to, len } => {
                 for l in Warp::lanes(mask) {
