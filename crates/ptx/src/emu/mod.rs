@@ -299,6 +299,7 @@ impl Program {
         let races = o.races.then(|| race::RaceGrid {
             global: shadow::GridShadow::new(),
             objects: Mutex::default(),
+            maps: Mutex::default(),
         });
         let g = state::Grid {
             code: &code,
