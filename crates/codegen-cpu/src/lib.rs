@@ -13,6 +13,7 @@ mod header;
 mod jit;
 mod kernel;
 mod layout;
+mod listing;
 mod moves;
 mod object;
 mod program;
@@ -25,6 +26,7 @@ pub use jit::Jit;
 pub use layout::{
     ABI, Args, ERROR_ABI, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE, Layout,
 };
+pub use listing::{asm, census, clif};
 pub use object::object;
 pub use program::{CodegenError, Program};
 pub use target::{CpuTarget, Level};
