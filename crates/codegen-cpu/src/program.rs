@@ -152,6 +152,12 @@ impl Program {
             .map(|f| (f.name.as_str(), f.bytes.as_slice()))
     }
 
+    /// How many places of a function are filled in when it is linked.
+    pub fn relocations(&self, function: &str) -> usize {
+        let f = self.functions.iter().find(|f| f.name == function);
+        f.map_or(0, |f| f.relocs.len())
+    }
+
     /// Defines everything in a module; several programs may stand in one.
     pub(crate) fn link<M: Module>(&self, m: &mut M) -> Result<Linked, CodegenError> {
         let conv = m.target_config().default_call_conv;
