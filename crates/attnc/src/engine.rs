@@ -213,9 +213,7 @@ pub fn compile(
     choices: &Choices,
 ) -> Result<Box<dyn Engine>, EngineError> {
     match (backend, source) {
-        (Backend::Oracle, Source::Operator(op)) => {
-            Ok(Box::new(OracleEngine::new((**op).clone())))
-        }
+        (Backend::Oracle, Source::Operator(op)) => Ok(Box::new(OracleEngine::new((**op).clone()))),
         (Backend::Oracle, Source::Graph(_)) => Err(EngineError::EarlierStage {
             backend,
             stage: source.stage(),

@@ -122,7 +122,13 @@ mod tests {
             StageName::of("// a comment\n\nfused 7 tiny"),
             Some(StageName::Fused)
         );
-        for other in ["", "attention graph {}", "graph", "graphs 1 x", "let graph = 1"] {
+        for other in [
+            "",
+            "attention graph {}",
+            "graph",
+            "graphs 1 x",
+            "let graph = 1",
+        ] {
             assert_eq!(StageName::of(other), None, "{other}");
         }
     }

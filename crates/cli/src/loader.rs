@@ -77,9 +77,7 @@ fn read_file(path: &Path, limit: usize) -> Result<Loaded, LoadError> {
 /// At most one byte more than a file may have: enough to see that it has too many.
 pub(crate) fn read_limited(input: impl io::Read, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    input
-        .take(limit as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    input.take(limit as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

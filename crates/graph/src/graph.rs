@@ -192,7 +192,9 @@ pub enum GraphError {
     #[error("G06: a scale is a positive number within the range of f32")]
     Scale,
     /// A header field outside its limits.
-    #[error("G07: `{0}` is outside its limits (heads 1..=4096, kv_heads divides heads, head_dim 1..=256)")]
+    #[error(
+        "G07: `{0}` is outside its limits (heads 1..=4096, kv_heads divides heads, head_dim 1..=256)"
+    )]
     Header(&'static str),
     /// A branch outside its limits.
     #[error("G08: segment and dilation of {0} are within 1..=2^40")]

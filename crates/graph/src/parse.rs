@@ -310,22 +310,18 @@ fn header(form: Form, name: &str, mut f: Fields<'_>, end: usize) -> Parsed<Heade
             .take("causal", end)?
             .choice(&[("true", true), ("false", false)])?,
         profile: Profile {
-            offsets: f.take("offsets", end)?.choice(&[
-                ("modulo", Offsets::Modulo),
-                ("blocked", Offsets::Blocked),
-            ])?,
-            ragged: f.take("ragged", end)?.choice(&[
-                ("masked", Ragged::Masked),
-                ("zero_keys", Ragged::ZeroKeys),
-            ])?,
-            rows: f.take("rows", end)?.choice(&[
-                ("aligned", Rows::Aligned),
-                ("displaced", Rows::Displaced),
-            ])?,
-            gradient: f.take("gradient", end)?.choice(&[
-                ("exact", Gradient::Exact),
-                ("detached", Gradient::Detached),
-            ])?,
+            offsets: f
+                .take("offsets", end)?
+                .choice(&[("modulo", Offsets::Modulo), ("blocked", Offsets::Blocked)])?,
+            ragged: f
+                .take("ragged", end)?
+                .choice(&[("masked", Ragged::Masked), ("zero_keys", Ragged::ZeroKeys)])?,
+            rows: f
+                .take("rows", end)?
+                .choice(&[("aligned", Rows::Aligned), ("displaced", Rows::Displaced)])?,
+            gradient: f
+                .take("gradient", end)?
+                .choice(&[("exact", Gradient::Exact), ("detached", Gradient::Detached)])?,
             zero_lse: f.take("zero_lse", end)?.choice(&[
                 ("covered", ZeroLse::Covered),
                 ("uncovered", ZeroLse::Uncovered),

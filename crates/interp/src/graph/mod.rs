@@ -121,9 +121,8 @@ impl Sizes<'_> {
     /// (b, h, s) of every segment of a branch.
     pub(crate) fn segments(&self, branch: Branch) -> impl Iterator<Item = (usize, usize, usize)> {
         let (heads, count) = (self.heads(), self.grid(branch, 0).segments() as usize);
-        (0..self.batch).flat_map(move |b| {
-            (0..heads).flat_map(move |h| (0..count).map(move |s| (b, h, s)))
-        })
+        (0..self.batch)
+            .flat_map(move |b| (0..heads).flat_map(move |h| (0..count).map(move |s| (b, h, s))))
     }
 }
 
@@ -131,12 +130,7 @@ impl Sizes<'_> {
 ///
 /// # Errors
 /// Shapes that do not fit; see [`GraphFault`].
-pub fn run(
-    g: &OpGraph,
-    q: &View<'_>,
-    k: &View<'_>,
-    v: &View<'_>,
-) -> Result<Outcome, GraphFault> {
+pub fn run(g: &OpGraph, q: &View<'_>, k: &View<'_>, v: &View<'_>) -> Result<Outcome, GraphFault> {
     let h = g.header();
     let (batch, seq_len) = match *q.shape() {
         [b, n, _, _] => (b, n),
@@ -178,8 +172,7 @@ pub fn run(
             .iter()
             .map(|o| values[o.0 as usize].clone())
             .collect();
-        let value =
-            apply(&sizes, g, n, &at, [q, k, v]).ok_or(GraphFault::Operand { node: n.0 })?;
+        let value = apply(&sizes, g, n, &at, [q, k, v]).ok_or(GraphFault::Operand { node: n.0 })?;
         values.push(value);
     }
     let NodeRef(pairs) = g.operands(output)[0];
@@ -321,19 +314,35 @@ fn apply(
 }
 
 fn tensor(v: &Value) -> Option<&Dense> {
-    if let Value::Tensor(t) = v { Some(t) } else { None }
+    if let Value::Tensor(t) = v {
+        Some(t)
+    } else {
+        None
+    }
 }
 
 fn scores(v: &Value) -> Option<&Scores> {
-    if let Value::Scores(s) = v { Some(s) } else { None }
+    if let Value::Scores(s) = v {
+        Some(s)
+    } else {
+        None
+    }
 }
 
 fn pairs(v: &Value) -> Option<&Vec<Pair>> {
-    if let Value::Pairs(p) = v { Some(p) } else { None }
+    if let Value::Pairs(p) = v {
+        Some(p)
+    } else {
+        None
+    }
 }
 
 fn states(v: &Value) -> Option<&Vec<State>> {
-    if let Value::States(s) = v { Some(s) } else { None }
+    if let Value::States(s) = v {
+        Some(s)
+    } else {
+        None
+    }
 }
 
 fn bag(v: &Value) -> Option<&[Bag]> {

@@ -24,12 +24,7 @@ pub(crate) fn gather(z: &Sizes<'_>, branch: Branch, t: &Dense) -> Vec<Vec<f64>> 
 }
 
 /// q.k of every two rows of a segment.
-pub(crate) fn products(
-    z: &Sizes<'_>,
-    branch: Branch,
-    q: &[Vec<f64>],
-    k: &[Vec<f64>],
-) -> Scores {
+pub(crate) fn products(z: &Sizes<'_>, branch: Branch, q: &[Vec<f64>], k: &[Vec<f64>]) -> Scores {
     let rows = z.grid(branch, 0).rows() as usize;
     let segments = q.chunks(rows).zip(k.chunks(rows));
     segments
@@ -117,11 +112,7 @@ pub(crate) fn scatter(z: &Sizes<'_>, branch: Branch, rows: &[Pair]) -> Vec<Pair>
 }
 
 /// The row (s, j) of a branch that returns to position n under a bag's row map.
-pub(crate) fn source(
-    grid: &attnc_graph::Grid,
-    map: RowMap,
-    n: u64,
-) -> Option<(u64, u64)> {
+pub(crate) fn source(grid: &attnc_graph::Grid, map: RowMap, n: u64) -> Option<(u64, u64)> {
     match map {
         RowMap::Aligned => grid.row_of(n),
         RowMap::Displaced => grid.returns_to(n),
