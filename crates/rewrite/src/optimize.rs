@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Equality saturation over one graph, extraction of the cheapest form, and the proof that it equals the first.
 
-use attnc_graph::{GraphError, OpGraph};
+use attnc_graph::{Form, GraphError, Header, OpGraph};
 use egg::{CostFunction, Extractor, RecExpr, Runner, SimpleScheduler, StopReason};
 
 use crate::cost::{CostModel, Costs};
@@ -172,7 +172,13 @@ pub fn optimize(graph: &OpGraph, options: &Options) -> Result<Optimized, Rewrite
     };
     let (nodes, rounds) = (runner.egraph.total_size(), runner.iterations.len());
     Ok(Optimized {
-        graph: from_expr(graph.header(), &best)?,
+        graph: from_expr(
+            &Header {
+                form: Form::Fused,
+                ..graph.header().clone()
+            },
+            &best,
+        )?,
         proof,
         cost_before,
         cost_after,

@@ -35,7 +35,7 @@ macro_rules! table {
 pub fn rules() -> &'static [RuleInfo] {
     table! {
         "flash",         "softmax(mask(c * q k^T)) v => finish(attend(q, k, v))", "a softmax is a state, divided by its sum at the end", "none";
-        "base-2",        "attend exp c => attend exp2 (c log2 e)",                "e^x = 2^(x log2 e)", "none";
+        "base-2",        "attend exp c => attend exp2 (c log2 e)",                "e^x = 2^(x log2 e)", "c log2 e is within f32";
         "gather-fusion", "scatter(finish(attend(gather q, gather k, gather v))) => finish(attend(q, k, v, once{branch}))", "a branch's rows are a strided set", "rows = aligned, or r divides w, or w = whole; otherwise the bag keeps the displaced row map";
         "merge-states",  "merge(finish a, finish b) => finish(join a b)",         "mixing by exp(lse) is the merge of states", "zero_lse = covered (merge occurs only then)";
         "join-bags",     "join(attend A, attend B) => attend(A + B)",             "states are a commutative monoid over multisets of keys", "same q, k, v, exponential and row map";
@@ -154,7 +154,7 @@ impl Applier<Node, Facts> for Unite {
             unite(&a, &b, self.cap)
         };
         let Some(o) = united else { return Vec::new() };
-        let o = put_once(g, &o, Node::Once);
+        let o = put_once(g, &o);
         let new = if self.tail {
             g.add(Node::Sum([s[VARS.a], o]))
         } else {
@@ -190,13 +190,11 @@ impl Applier<Node, Facts> for Base2 {
         let Fact::Real(c) = g[s[VARS.c]].data else {
             return Vec::new();
         };
-        let (f, c) = put_exponential(
-            g,
-            Exponential {
-                base2: true,
-                scale: c * std::f64::consts::LOG2_E,
-            },
-        );
+        let scale = c * std::f64::consts::LOG2_E;
+        if !(scale as f32).is_normal() {
+            return Vec::new();
+        }
+        let (f, c) = put_exponential(g, Exponential { base2: true, scale });
         let new = g.add(Node::Attend([
             f,
             c,
@@ -241,7 +239,7 @@ impl Applier<Node, Facts> for Strided {
             map,
             zero_keys: g.analysis.zero_keys,
         };
-        let bag = put_once(g, &once, Node::Once);
+        let bag = put_once(g, &once);
         let attend = g.add(Node::Attend([
             s[VARS.e], s[VARS.c], s[VARS.q], s[VARS.k], s[VARS.v], bag,
         ]));

@@ -144,7 +144,6 @@ impl Reader<'_> {
             | Op::Dense(_)
             | Op::Sum
             | Op::Attend(_)
-            | Op::Zeros(_)
             | Op::Join
             | Op::Fold(_)
             | Op::Panels
