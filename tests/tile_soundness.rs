@@ -59,6 +59,7 @@ fn nest(combine: Combine, causal: bool, switches: bool, displaced: bool) -> Nest
         base2: true,
         scale: 0.5,
         panels: true,
+        two_sweeps: false,
         combine,
         groups,
     }

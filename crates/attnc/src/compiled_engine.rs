@@ -1,32 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Compiled operators as backends: machine code, and the interpreter of the very program that machine code is made from.
 //!
-//! In: an operator and the choices of its compilation. Out: engines that serve every B and N.
+//! In: an operator, or the text of a later stage, and the choices of its compilation. Out: engines that serve every B and N.
 
 use attnc_codegen_cpu::Jit;
+use attnc_graph::{Form, OpGraph, Precision};
 use attnc_runtime::{Launch, LaunchError};
-use attnc_spec::{Operator, Precision};
 use attnc_tile::core::Core;
 
 use crate::engine::{Call, Engine, EngineError, Executed, Progress, check_call};
 use crate::pipeline::{self, Choices, CompileError};
 use crate::signature::Signature;
+use crate::source::Source;
+use crate::views::copy_into;
+
+/// All stages up to the fused graph. A graph that comes in fused is taken as it stands.
+pub(crate) fn fused(source: &Source, choices: &Choices) -> Result<OpGraph, EngineError> {
+    let graph = match source {
+        Source::Operator(op) => pipeline::graph(op)?,
+        Source::Graph(g) => g.clone(),
+    };
+    match graph.header().form {
+        Form::Graph => Ok(pipeline::fuse(&graph, choices)?.graph),
+        Form::Fused => Ok(graph),
+    }
+}
 
 /// All stages up to the tile program.
-fn program(op: &Operator, choices: &Choices) -> Result<Core, EngineError> {
+fn program(source: &Source, choices: &Choices) -> Result<Core, EngineError> {
+    let graph = fused(source, choices)?;
     let refuse = |what: &str| EngineError::Unsupported {
         what: what.to_string(),
         target: choices.target.clone(),
         instead: "leave `precision` at `standard`".to_string(),
     };
-    match op.precision {
+    match graph.header().precision {
         Precision::Standard => {}
         Precision::Fast => return Err(refuse("compile `precision = fast`")),
         Precision::Tf32 => return Err(refuse("compile `precision = tf32`")),
     }
-    let graph = pipeline::graph(op)?;
-    let fused = pipeline::fuse(&graph, choices)?;
-    Ok(pipeline::tile(&fused.graph, choices)?)
+    Ok(pipeline::tile(&graph, choices)?)
 }
 
 impl From<CompileError> for EngineError {
@@ -61,11 +74,11 @@ pub(crate) struct CpuEngine {
 }
 
 impl CpuEngine {
-    pub(crate) fn new(op: &Operator, choices: &Choices) -> Result<CpuEngine, EngineError> {
-        let core = program(op, choices)?;
+    pub(crate) fn new(source: &Source, choices: &Choices) -> Result<CpuEngine, EngineError> {
+        let core = program(source, choices)?;
         let code = Jit::new(&core)?;
         Ok(CpuEngine {
-            signature: Signature::from(op),
+            signature: source.signature(),
             target: choices.target.clone(),
             core,
             code,
@@ -118,11 +131,11 @@ pub(crate) struct TileEngine {
 }
 
 impl TileEngine {
-    pub(crate) fn new(op: &Operator, choices: &Choices) -> Result<TileEngine, EngineError> {
+    pub(crate) fn new(source: &Source, choices: &Choices) -> Result<TileEngine, EngineError> {
         Ok(TileEngine {
-            signature: Signature::from(op),
+            signature: source.signature(),
             target: choices.target.clone(),
-            core: program(op, choices)?,
+            core: program(source, choices)?,
         })
     }
 }
@@ -141,20 +154,8 @@ impl Engine for TileEngine {
         check_call(&self.signature, &call)?;
         let got =
             attnc_interp::tile::run(&self.core, &call.q, &call.k, &call.v, call.threads as u32)?;
-        for (to, from) in [(&mut call.out, &got.out), (&mut call.lse, &got.lse)] {
-            let shape = to.shape().to_vec();
-            let mut index = vec![0; shape.len()];
-            for i in 0..from.len() {
-                to.set(&index, from.get(i));
-                for (x, n) in index.iter_mut().zip(&shape).rev() {
-                    *x += 1;
-                    if *x < *n {
-                        break;
-                    }
-                    *x = 0;
-                }
-            }
-        }
+        copy_into(&mut call.out, &got.out);
+        copy_into(&mut call.lse, &got.lse);
         progress(got.lse.len() as u64);
         Ok(Executed {
             madds: u128::from(got.madds_executed),

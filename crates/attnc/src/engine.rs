@@ -6,13 +6,14 @@
 use std::fmt;
 
 use attnc_oracle::OracleError;
-use attnc_spec::Operator;
 use attnc_tensor::{Place, View, ViewMut};
 
-use crate::compiled_engine::{CpuEngine, TileEngine};
+use crate::compiled_engine::{CpuEngine, TileEngine, fused};
+use crate::graph_engine::GraphEngine;
 use crate::oracle_engine::OracleEngine;
 use crate::pipeline::{Choices, CompileError};
 use crate::signature::Signature;
+use crate::source::Source;
 
 /// Everything that can run an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,6 +109,14 @@ pub enum EngineError {
     /// A later stage of the project.
     #[error("backend `{0}`: not built yet")]
     NotBuiltYet(Backend),
+    /// The source is the text of a stage behind the one that the backend starts from.
+    #[error("backend `{backend}` starts from an earlier stage than `{stage}`, whose text this is")]
+    EarlierStage {
+        /// The backend.
+        backend: Backend,
+        /// The stage.
+        stage: &'static str,
+    },
     /// Something the engine does not do.
     #[error("{target} cannot {what}; {instead}")]
     Unsupported {
@@ -141,6 +150,9 @@ pub enum EngineError {
     /// The interpreted program did what the IR forbids: a bug of the compiler.
     #[error("the tile program is wrong: {0}")]
     Fault(#[from] attnc_interp::tile::TileFault),
+    /// The interpreter of the graph refused.
+    #[error(transparent)]
+    Graph(#[from] attnc_interp::graph::GraphFault),
 }
 
 /// A compiled operator that can be called.
@@ -190,22 +202,26 @@ impl CacheUse {
     }
 }
 
-/// Makes the engine of `backend` for `op`.
+/// Makes the engine of `backend` for `source`.
 ///
 /// # Errors
-/// [`EngineError::NotBuiltYet`] for what is to come.
+/// [`EngineError::NotBuiltYet`] for what is to come; [`EngineError::EarlierStage`] where the source carries less than the backend
+/// starts from.
 pub fn compile(
-    op: &Operator,
+    source: &Source,
     backend: Backend,
     choices: &Choices,
 ) -> Result<Box<dyn Engine>, EngineError> {
-    match backend {
-        Backend::Oracle => Ok(Box::new(OracleEngine::new(op.clone()))),
-        Backend::Cpu => Ok(Box::new(CpuEngine::new(op, choices)?)),
-        Backend::InterpTile => Ok(Box::new(TileEngine::new(op, choices)?)),
-        Backend::InterpGraph | Backend::PtxEmulator | Backend::Cuda => {
-            Err(EngineError::NotBuiltYet(backend))
-        }
+    match (backend, source) {
+        (Backend::Oracle, Source::Operator(op)) => Ok(Box::new(OracleEngine::new((**op).clone()))),
+        (Backend::Oracle, Source::Graph(_)) => Err(EngineError::EarlierStage {
+            backend,
+            stage: source.stage(),
+        }),
+        (Backend::Cpu, _) => Ok(Box::new(CpuEngine::new(source, choices)?)),
+        (Backend::InterpTile, _) => Ok(Box::new(TileEngine::new(source, choices)?)),
+        (Backend::InterpGraph, _) => Ok(Box::new(GraphEngine::new(fused(source, choices)?))),
+        (Backend::PtxEmulator | Backend::Cuda, _) => Err(EngineError::NotBuiltYet(backend)),
     }
 }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A compiler for long-sequence attention operators: the library.
 //!
-//! [`pipeline`] names every stage in order. The host half of a run: [`Inputs`] come from a seed or a file, [`compile`] makes an [`Engine`] from an operator by the table of [`Backend`]s,
+//! [`pipeline`] names every stage in order. The host half of a run: [`Inputs`] come from a seed or a file, [`compile`] makes an [`Engine`] from a [`Source`] by the table of [`Backend`]s,
 //! [`execute`] calls and times it, [`verify()`] compares with the oracle, [`RunReport`] tells.
 
 mod compiled_engine;
 mod engine;
 mod execute;
+mod graph_engine;
 mod inputs;
 pub mod memory;
 mod oracle_engine;
@@ -14,7 +15,9 @@ pub mod pipeline;
 mod report;
 mod rows;
 mod signature;
+mod source;
 mod verify;
+mod views;
 
 pub use attnc_oracle::{OracleError, RowId, madds_formula};
 pub use attnc_tensor::Place;
@@ -27,6 +30,7 @@ pub use oracle_engine::OracleEngine;
 pub use report::{Facts, RunReport, Verification};
 pub use rows::{RowIds, sample};
 pub use signature::Signature;
+pub use source::{Source, SourceError, StageName};
 pub use verify::{
     ALL_ROWS_UP_TO, Amount, Verified, VerifyOptions, WorstRow, rows_to_check, verify,
 };

@@ -30,7 +30,7 @@ fn op(dtype: DType) -> Operator {
 
 fn run(op: &Operator, x: &Inputs, threads: usize) -> Outcome {
     let mut engine = compile(
-        op,
+        &op.into(),
         Backend::Oracle,
         &attnc::pipeline::Choices::new("x86_64"),
     )
@@ -130,7 +130,7 @@ fn what_is_not_there_yet_says_so() {
     let op = op(DType::F32);
     for backend in [Backend::PtxEmulator, Backend::Cuda] {
         assert!(matches!(
-            compile(&op, backend, &attnc::pipeline::Choices::new("x86_64")),
+            compile(&(&op).into(), backend, &attnc::pipeline::Choices::new("x86_64")),
             Err(EngineError::NotBuiltYet(b)) if b == backend
         ));
     }

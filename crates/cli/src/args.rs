@@ -192,9 +192,9 @@ pub(crate) struct CompileArgs {
     /// Target to compile for.
     #[arg(long, value_enum, value_name = "T", default_value_t = TargetName::Native)]
     pub(crate) target: TargetName,
-    /// Force a strategy; what cannot be shared runs as `each`, with a note.
-    #[arg(long, value_enum, default_value_t = PlanChoice::Auto)]
-    pub(crate) plan: PlanChoice,
+    /// Force a strategy (default auto); what cannot be shared runs as `each`, with a note.
+    #[arg(long, value_enum)]
+    pub(crate) plan: Option<PlanChoice>,
     /// Leave a rewrite rule out (repeatable). Results stay right.
     #[arg(long, value_name = "RULE")]
     pub(crate) without: Vec<String>,

@@ -37,9 +37,9 @@ pub(crate) fn choices(args: &CompileArgs) -> Result<Choices, Failure> {
         }
     };
     let plan = match args.plan {
-        PlanChoice::Auto => Plan::Auto,
-        PlanChoice::Share => Plan::Share,
-        PlanChoice::Each => Plan::Each,
+        None | Some(PlanChoice::Auto) => Plan::Auto,
+        Some(PlanChoice::Share) => Plan::Share,
+        Some(PlanChoice::Each) => Plan::Each,
     };
     Ok(Choices {
         plan,

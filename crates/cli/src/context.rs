@@ -11,7 +11,7 @@ use attnc_spec::{Operator, Resolution, resolve};
 
 use crate::args::{Color, Common, ErrorFormat};
 use crate::failure::Failure;
-use crate::loader::{DiskLoader, read_named};
+use crate::loader::{DiskLoader, Read, read_named};
 use crate::report;
 
 /// The common options and what they decide.
@@ -97,7 +97,10 @@ impl Context {
     /// # Errors
     /// [`Failure::Reported`] if there were mistakes, or warnings under `--deny-warnings`.
     pub(crate) fn resolve(&self, files: &[PathBuf]) -> Result<Resolution, Failure> {
-        let files = files.iter().map(|path| read_named(path)).collect();
+        self.resolve_loaded(files.iter().map(|path| read_named(path)).collect())
+    }
+
+    fn resolve_loaded(&self, files: Vec<Read>) -> Result<Resolution, Failure> {
         let resolution = resolve(files, &mut DiskLoader);
         for (_, file) in resolution.sources.files() {
             tracing::info!(file = file.name(), bytes = file.text().len(), "read");
@@ -157,7 +160,15 @@ impl Context {
     /// # Errors
     /// [`Failure::Reported`] for a file with mistakes, [`Failure::UnknownOperator`] and [`Failure::NoOperator`].
     pub(crate) fn operator(&self, file: &Path) -> Result<Arc<Operator>, Failure> {
-        let resolution = self.resolve(&[file.to_owned()])?;
+        self.operator_of(file, read_named(file))
+    }
+
+    /// [`Context::operator`] of a file that has been read.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn operator_of(&self, file: &Path, read: Read) -> Result<Arc<Operator>, Failure> {
+        let resolution = self.resolve_loaded(vec![read])?;
         let own = resolution.files.first().map_or(&[][..], |f| &f.own);
         let imported = resolution.files.first().map_or(&[][..], |f| &f.imported);
         let all: Vec<&Arc<Operator>> = own.iter().chain(imported).collect();

@@ -28,6 +28,9 @@ pub(crate) enum Failure {
     /// A stage of the compiler refused.
     #[error(transparent)]
     Compile(#[from] attnc::pipeline::CompileError),
+    /// A graph that has no JSON form: none has.
+    #[error(transparent)]
+    Json(#[from] attnc_graph::JsonError),
     /// Arguments that do not go together and that clap cannot tell.
     #[error("{0}")]
     Usage(String),
@@ -60,6 +63,22 @@ pub(crate) enum Failure {
     NoOperator {
         /// The file.
         file: String,
+    },
+    /// The text of a stage that cannot be run.
+    #[error("{file}: {source}")]
+    Stage {
+        /// The file.
+        file: String,
+        /// The first mistake.
+        source: attnc::SourceError,
+    },
+    /// A file that is not UTF-8, or too long for the text of a stage.
+    #[error("{file}: the text of a stage is UTF-8 of at most {limit} bytes")]
+    StageText {
+        /// The file.
+        file: String,
+        /// The limit.
+        limit: usize,
     },
     /// The tensors of a run cannot be had.
     #[error(transparent)]
@@ -103,10 +122,13 @@ impl Failure {
             | Failure::NotBuiltYet(_)
             | Failure::Lacking { .. }
             | Failure::Compile(_)
+            | Failure::Json(_)
             | Failure::Stdout(_)
             | Failure::Write { .. }
             | Failure::UnknownOperator { .. }
             | Failure::NoOperator { .. }
+            | Failure::Stage { .. }
+            | Failure::StageText { .. }
             | Failure::Input(_)
             | Failure::Engine(_)
             | Failure::Execute(_)

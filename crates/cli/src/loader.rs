@@ -2,7 +2,7 @@
 //! Files on disk and standard input, for `attnc_spec::resolve`.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use attnc_spec::{LoadError, Loaded, Loader};
@@ -27,17 +27,25 @@ impl Loader for DiskLoader {
             Path::new(from).parent().unwrap_or(Path::new(""))
         };
         let place = folder.join(path);
-        let mut loaded = read_file(&place)?;
+        let mut loaded = read_file(&place, MAX_FILE_BYTES)?;
         loaded.name = shown(Path::new(&loaded.key));
         Ok(loaded)
     }
 }
 
+/// A file that was read, or its name and why it was not.
+pub(crate) type Read = Result<Loaded, (String, LoadError)>;
+
 /// The file named on the command line; `-` is standard input.
-pub(crate) fn read_named(path: &Path) -> Result<Loaded, (String, LoadError)> {
+pub(crate) fn read_named(path: &Path) -> Read {
+    read_up_to(path, MAX_FILE_BYTES)
+}
+
+/// [`read_named`] for text that may be longer than an `.attn` file.
+pub(crate) fn read_up_to(path: &Path, limit: usize) -> Read {
     let name = path.display().to_string();
     if path.as_os_str() == "-" {
-        let bytes = read_limited(io::stdin().lock())
+        let bytes = read_limited(io::stdin().lock(), limit)
             .map_err(|error| ("<stdin>".to_owned(), reason(&error)))?;
         return Ok(Loaded {
             key: STDIN.to_owned(),
@@ -45,10 +53,10 @@ pub(crate) fn read_named(path: &Path) -> Result<Loaded, (String, LoadError)> {
             bytes,
         });
     }
-    read_file(path).map_err(|error| (name, error))
+    read_file(path, limit).map_err(|error| (name, error))
 }
 
-fn read_file(path: &Path) -> Result<Loaded, LoadError> {
+fn read_file(path: &Path, limit: usize) -> Result<Loaded, LoadError> {
     let meta = fs::metadata(path).map_err(|error| reason(&error))?;
     if meta.is_dir() {
         return Err(LoadError::Unreadable {
@@ -56,7 +64,7 @@ fn read_file(path: &Path) -> Result<Loaded, LoadError> {
         });
     }
     let file = File::open(path).map_err(|error| reason(&error))?;
-    let bytes = read_limited(file).map_err(|error| reason(&error))?;
+    let bytes = read_limited(file, limit).map_err(|error| reason(&error))?;
     // Files that have no canonical path (pipes) are known by the path given.
     let key = fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
     Ok(Loaded {
@@ -67,11 +75,9 @@ fn read_file(path: &Path) -> Result<Loaded, LoadError> {
 }
 
 /// At most one byte more than a file may have: enough to see that it has too many.
-pub(crate) fn read_limited(input: impl Read) -> io::Result<Vec<u8>> {
+pub(crate) fn read_limited(input: impl io::Read, limit: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    input
-        .take(MAX_FILE_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    input.take(limit as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

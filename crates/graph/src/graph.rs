@@ -8,6 +8,7 @@ use attnc_tensor::DType;
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
+use serde::{Deserialize, Serialize};
 
 use crate::op::{Op, Type};
 
@@ -15,9 +16,32 @@ use crate::op::{Op, Type};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeRef(pub u32);
 
+/// Which stage of the compiler a graph belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// As lowered; rewriting comes next.
+    Graph,
+    /// As rewritten; the schedule takes it as it stands.
+    Fused,
+}
+
+impl Form {
+    /// The word in text forms.
+    pub fn name(self) -> &'static str {
+        match self {
+            Form::Graph => "graph",
+            Form::Fused => "fused",
+        }
+    }
+}
+
 /// What holds for the whole graph.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Header {
+    /// Its stage.
+    pub form: Form,
     /// Operator name.
     pub name: String,
     /// Query heads H.
@@ -40,6 +64,7 @@ impl Header {
     /// The header of an operator's graphs.
     pub fn of(op: &Operator) -> Header {
         Header {
+            form: Form::Graph,
             name: op.name.clone(),
             heads: op.heads,
             kv_heads: op.kv_heads,
@@ -49,6 +74,23 @@ impl Header {
             causal: op.causal,
             profile: op.profile,
         }
+    }
+
+    /// Whether the numbers are within the limits of the language.
+    ///
+    /// # Errors
+    /// [`GraphError::Header`] with the field that is not.
+    pub fn check(&self) -> Result<(), GraphError> {
+        if !(1..=4096).contains(&self.heads) {
+            return Err(GraphError::Header("heads"));
+        }
+        if self.kv_heads == 0 || !self.heads.is_multiple_of(self.kv_heads) {
+            return Err(GraphError::Header("kv_heads"));
+        }
+        if !(1..=256).contains(&self.head_dim) {
+            return Err(GraphError::Header("head_dim"));
+        }
+        Ok(())
     }
 
     /// `(name, value)` of every field but the name, as text forms show them.
@@ -146,9 +188,17 @@ pub enum GraphError {
     /// No output, or more than one.
     #[error("G05: a graph has exactly one output, and it is its last node")]
     Output,
-    /// A factor that is not finite.
-    #[error("G06: a scale is a finite number")]
+    /// A factor that is not a positive finite number.
+    #[error("G06: a scale is a positive number within the range of f32")]
     Scale,
+    /// A header field outside its limits.
+    #[error(
+        "G07: `{0}` is outside its limits (heads 1..=4096, kv_heads divides heads, head_dim 1..=256)"
+    )]
+    Header(&'static str),
+    /// A branch outside its limits.
+    #[error("G08: segment and dilation of {0} are within 1..=2^40")]
+    Branch(String),
 }
 
 /// A directed acyclic graph of operations.

@@ -7,9 +7,11 @@
 use std::fmt;
 
 use attnc_spec::{Branch, Segment};
+use serde::{Deserialize, Serialize};
 
 /// A tensor of the operator's input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Port {
     /// Queries `[B,N,H,D]`.
     Q,
@@ -31,7 +33,8 @@ impl Port {
 }
 
 /// Which rows a gather takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Side {
     /// Query rows: with `rows = displaced` they bring the displaced row map.
     Query,
@@ -40,7 +43,8 @@ pub enum Side {
 }
 
 /// The exponential of a softmax, with the factor of q.k that belongs to it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Exponential {
     /// 2^x instead of e^x; then `scale` holds log2 e.
     pub base2: bool,
@@ -49,7 +53,8 @@ pub struct Exponential {
 }
 
 /// Where the rows of a fused branch return to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RowMap {
     /// Their own position.
     Aligned,
@@ -58,7 +63,8 @@ pub enum RowMap {
 }
 
 /// A branch that counts `weight` times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Term {
     /// The branch.
     pub branch: Branch,
@@ -67,7 +73,8 @@ pub struct Term {
 }
 
 /// A bag in which every distinct key is scored once, with the sum of the weights of the branches that show it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Once {
     /// Sorted.
     pub terms: Vec<Term>,
@@ -101,7 +108,8 @@ pub enum Type {
 }
 
 /// An operation. Operands are the node's, in the order given here.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Op {
     /// () -> Tensor.
     Input(Port),
@@ -133,8 +141,6 @@ pub enum Op {
     Sum,
     /// (q, k, v, Bag) -> State.
     Attend(Exponential),
-    /// (z zero scores) -> State.
-    Zeros(Once),
     /// (State, State) -> State.
     Join,
     /// (State, q, k, v, Bag) -> State: goes on with the same online softmax.

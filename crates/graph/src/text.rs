@@ -8,7 +8,7 @@ use std::fmt::Write;
 use attnc_spec::Branch;
 
 use crate::graph::{NodeRef, OpGraph};
-use crate::op::{Exponential, Once, Op, RowMap, Shown, Side, Type};
+use crate::op::{Exponential, Once, Op, Port, RowMap, Shown, Side, Type};
 
 /// Version of the text form.
 pub const VERSION: u32 = 1;
@@ -51,7 +51,6 @@ pub fn op_name(op: &Op) -> String {
         Op::Dense(w) => format!("dense {w}"),
         Op::Sum => "sum".to_string(),
         Op::Attend(e) => format!("attend {}", exponential(e)),
-        Op::Zeros(o) => format!("zeros {}", once(o)),
         Op::Join => "join".to_string(),
         Op::Fold(e) => format!("fold {}", exponential(e)),
         Op::Finish => "finish".to_string(),
@@ -64,12 +63,29 @@ fn rows(b: Branch) -> String {
     format!("rows({}, {})", b.segment, b.dilation)
 }
 
-fn type_name(g: &OpGraph, n: NodeRef) -> String {
+pub(crate) fn type_name(g: &OpGraph, n: NodeRef) -> String {
     let h = g.header();
     let heads = match g.op(n) {
-        Op::Input(crate::op::Port::K | crate::op::Port::V) => h.kv_heads,
-        Op::Panels => h.kv_heads,
-        _ => h.heads,
+        Op::Input(Port::K | Port::V) | Op::Panels => h.kv_heads,
+        Op::Input(Port::Q)
+        | Op::Gather(..)
+        | Op::Qk
+        | Op::Scale(_)
+        | Op::Mask
+        | Op::Softmax
+        | Op::Pv
+        | Op::Scatter
+        | Op::Merge
+        | Op::Mix
+        | Op::Local(_)
+        | Op::Once(_)
+        | Op::Dense(_)
+        | Op::Sum
+        | Op::Attend(_)
+        | Op::Join
+        | Op::Fold(_)
+        | Op::Finish
+        | Op::Output => h.heads,
     };
     match g.ty(n) {
         Type::Tensor => format!("{}[B, N, {heads}, {}]", h.dtype, h.head_dim),
@@ -89,7 +105,7 @@ fn type_name(g: &OpGraph, n: NodeRef) -> String {
 pub fn print(g: &OpGraph) -> String {
     let mut out = String::new();
     let h = g.header();
-    let _ = writeln!(out, "graph {VERSION} {}", h.name);
+    let _ = writeln!(out, "{} {VERSION} {}", h.form.name(), h.name);
     let fields: Vec<String> = h
         .fields()
         .into_iter()

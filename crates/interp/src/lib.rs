@@ -3,4 +3,5 @@
 //!
 //! In: a program and tensors. Out: the results, or the first thing that the IR forbids.
 
+pub mod graph;
 pub mod tile;

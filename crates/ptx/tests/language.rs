@@ -160,10 +160,9 @@ fn verifier_rules() {
 fn the_corpus_assembles() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/ptx");
     if common::ptxas().is_none() {
-        println!("skipped: no ptxas");
         return;
     }
-    for dir in ["open", "triton"] {
+    for dir in ["open", "triton", "hand", "strict"] {
         for e in std::fs::read_dir(root.join(dir)).expect("folder") {
             let p = e.expect("entry").path();
             if p.extension().is_some_and(|x| x == "ptx") {
@@ -246,8 +245,121 @@ fn eval(op: &str, a: u32, b: u32, c: u32) -> u32 {
     }
 }
 
+/// An instruction that lacks operands reaches no decoder: the launch names the broken rule.
+#[test]
+fn damaged_instructions_are_refused() {
+    let regs = ".reg .pred %p<3>; .reg .b32 %r<9>; .reg .b64 %d<3>; .shared .b8 s[16];";
+    let cases = [
+        // Found by `damaged_modules_neither_panic_nor_hang`: a comma became a space.
+        "mov.u32 %r1;",
+        "mov.b64 %d1;",
+        "cvt.u32.u64 %r1;",
+        "add.s32 %r1;",
+        "setp.eq.s32 %p1;",
+        "ld.shared.u32 %r1;",
+        "st.shared.u32 [s];",
+        "atom.shared.add.u32 %r1, [s];",
+        "shfl.sync.bfly.b32 %r1, %r2;",
+        "bar.sync;",
+        "cp.async.wait_group;",
+        "bra;",
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%r1, %r2, %r3, %r4};",
+    ];
+    for line in cases {
+        let m = parse(&module(&format!("{regs}\n{line} ret;"))).unwrap_or_else(|e| panic!("{e}"));
+        let rules: Vec<u8> = verify(&m).iter().map(|e| e.kind.rule()).collect();
+        assert!(rules.contains(&2), "{line}: {rules:?}");
+        let mut memory = attnc_ptx::emu::Memory::new();
+        let p = attnc_ptx::emu::Program::load(m, &mut memory);
+        let l = attnc_ptx::emu::Launch {
+            entry: "k",
+            grid: [1; 3],
+            block: [32, 1, 1],
+            dynamic_shared: 0,
+            params: &[],
+        };
+        match p.launch(&memory, &l, &attnc_ptx::emu::Options::default()) {
+            Err(attnc_ptx::emu::LaunchError::Invalid(e)) => assert_eq!(e.pos.line, 7, "{line}"),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+}
+
+/// How many cases: so many, or what the environment asks for (`with_cases` alone ignores it).
+fn cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").map_or(usual, |n| n.parse().expect("a number"))
+}
+
+/// A text of the corpus, and where its tokens begin and end.
+fn corpus(k: usize) -> (String, Vec<(usize, usize)>) {
+    const FILES: [&str; 10] = [
+        "open/gemm_f16_64x48x96_sm80",
+        "open/softmax_c60_sm80",
+        "triton/sm80_atom",
+        "triton/sm90_attn_bf16_1",
+        "triton/sm90_tma",
+        "triton/sm80_dbg",
+        "hand/bulk",
+        "hand/wgmma",
+        "hand/control",
+        "hand/atomics",
+    ];
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/ptx");
+    let text = std::fs::read_to_string(root.join(format!("{}.ptx", FILES[k % FILES.len()])))
+        .expect("readable");
+    let text = text.split(".section").next().expect("a part").to_string();
+    let word = |c: char| c.is_ascii_alphanumeric() || "_$%.".contains(c);
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let rest = &text[at..];
+        let n = match rest.find(|c: char| !word(c)) {
+            Some(0) => 1,
+            Some(n) => n,
+            None => rest.len(),
+        };
+        if !rest.starts_with(char::is_whitespace) {
+            tokens.push((at, at + n));
+        }
+        at += n;
+    }
+    (text, tokens)
+}
+
+/// What the emulator does with a text that may be damaged: anything but panicking.
+fn survives(text: &str) -> Result<(), TestCaseError> {
+    let Ok(m) = parse(text) else { return Ok(()) };
+    prop_assert!(parse(&print(&m)).is_ok_and(|x| x == m));
+    let Some(entry) = m.functions().find(|f| f.entry).map(|f| f.name.to_string()) else {
+        return Ok(());
+    };
+    let _ = verify(&m);
+    let mut memory = attnc_ptx::emu::Memory::new();
+    let buffer = memory.alloc(4096);
+    let params: Vec<u8> = buffer.to_le_bytes().repeat(20);
+    let p = attnc_ptx::emu::Program::load(m, &mut memory);
+    for races in [false, true] {
+        let l = attnc_ptx::emu::Launch {
+            entry: &entry,
+            grid: [1; 3],
+            block: [128, 1, 1],
+            dynamic_shared: 6144,
+            params: &params,
+        };
+        let o = attnc_ptx::emu::Options {
+            budget: 2000,
+            threads: 1,
+            races,
+            ..Default::default()
+        };
+        let _ = p.launch(&memory, &l, &o);
+    }
+    Ok(())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    // Found cases become tests of their own (`damaged_instructions_are_refused`), not files.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases(60)) })]
 
     #[test]
     fn straight_line_programs_agree_with_a_scalar_evaluation(
@@ -302,20 +414,28 @@ proptest! {
     }
 
     #[test]
-    fn damaged_modules_neither_panic_nor_hang(cut in 0usize..8000, put in "[ -~]{0,3}", len in 0usize..6) {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/ptx/open/gemm_f16_64x48x96_sm80.ptx");
-        let text = std::fs::read_to_string(root).expect("readable");
-        let at = cut.min(text.len());
+    fn damaged_modules_neither_panic_nor_hang(file in 0usize..10, cut in any::<prop::sample::Index>(), put in "[ -~]{0,3}", len in 0usize..6) {
+        let (text, _) = corpus(file);
+        let at = cut.index(text.len());
         let end = (at + len).min(text.len());
-        let damaged = format!("{}{}{}", &text[..at], put, &text[end..]);
-        if let Ok(m) = parse(&damaged) {
-            prop_assert!(parse(&print(&m)).is_ok_and(|x| x == m));
-            let _ = verify(&m);
-            let mut memory = attnc_ptx::emu::Memory::new();
-            let p = attnc_ptx::emu::Program::load(m, &mut memory);
-            let l = attnc_ptx::emu::Launch { entry: "gemm", grid: [1; 3], block: [128, 1, 1], dynamic_shared: 6144, params: &[0; 80] };
-            let o = attnc_ptx::emu::Options { budget: 2000, threads: 1, ..Default::default() };
-            let _ = p.launch(&memory, &l, &o);
+        if text.is_char_boundary(at) && text.is_char_boundary(end) {
+            survives(&format!("{}{}{}", &text[..at], put, &text[end..]))?;
         }
+    }
+
+    #[test]
+    fn exchanged_tokens_neither_panic_nor_hang(file in 0usize..10, at in any::<prop::sample::Index>(), from in any::<prop::sample::Index>(), near in 0usize..3, how in 0u8..4) {
+        let (text, tokens) = corpus(file);
+        let k = at.index(tokens.len());
+        // Another token of the same line as a rule, so that much of it still parses.
+        let other = if near < 2 { (k + from.index(7)).saturating_sub(3).min(tokens.len() - 1) } else { from.index(tokens.len()) };
+        let ((a, b), (c, d)) = (tokens[k], tokens[other]);
+        let put = match how {
+            0 => String::new(),
+            1 => text[c..d].to_string(),
+            2 => format!("{} {}", &text[a..b], &text[c..d]),
+            _ => format!("{}, {}", &text[a..b], &text[c..d]),
+        };
+        survives(&format!("{}{}{}", &text[..a], put, &text[b..]))?;
     }
 }

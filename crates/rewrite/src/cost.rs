@@ -180,7 +180,7 @@ impl CostFunction<Node> for Costs<'_> {
                     + if natural { wide } else { 0 }
                     + if bare { wide.saturating_mul(2) } else { 0 }
             }
-            Node::Zeros(_) | Node::Finish(_) => wide / 4,
+            Node::Finish(_) => wide / 4,
             Node::Panels(_) => wide / 2,
             Node::Output(_) => 0,
         };

@@ -127,7 +127,6 @@ impl Analysis<Node> for Facts {
             | Node::Mix(_)
             | Node::Local(_)
             | Node::Attend(_)
-            | Node::Zeros(_)
             | Node::Join(_)
             | Node::Fold(_)
             | Node::Finish(_)

@@ -60,7 +60,6 @@ define_language! {
         "dense" = Dense([Id; 1]),
         "sum" = Sum([Id; 2]),
         "attend" = Attend([Id; 6]),
-        "zeros" = Zeros(Box<[Id]>),
         "join" = Join([Id; 2]),
         "fold" = Fold([Id; 7]),
         "finish" = Finish([Id; 1]),
@@ -97,7 +96,7 @@ pub(crate) fn put_branch(s: &mut impl Sink, b: Branch) -> Id {
 }
 
 /// `(once map zeros (x weight (br w r)) ...)`.
-pub(crate) fn put_once(s: &mut impl Sink, o: &Once, make: fn(Box<[Id]>) -> Node) -> Id {
+pub(crate) fn put_once(s: &mut impl Sink, o: &Once) -> Id {
     let map = s.put(Node::Sym(
         if o.map == RowMap::Aligned {
             "aligned"
@@ -115,7 +114,7 @@ pub(crate) fn put_once(s: &mut impl Sink, o: &Once, make: fn(Box<[Id]>) -> Node)
         let b = put_branch(s, t.branch);
         ids.push(s.put(Node::Times([w, b])));
     }
-    s.put(make(ids.into_boxed_slice()))
+    s.put(Node::Once(ids.into_boxed_slice()))
 }
 
 pub(crate) fn put_exponential(s: &mut impl Sink, e: Exponential) -> (Id, Id) {
@@ -155,8 +154,7 @@ pub(crate) fn to_expr(g: &OpGraph) -> RecExpr<Node> {
                 let b = put_branch(&mut e, *b);
                 e.add(Node::Local([b]))
             }
-            Op::Once(o) => put_once(&mut e, o, Node::Once),
-            Op::Zeros(o) => put_once(&mut e, o, Node::Zeros),
+            Op::Once(o) => put_once(&mut e, o),
             Op::Dense(w) => {
                 let w = e.add(Node::Num(i64::from(*w)));
                 e.add(Node::Dense([w]))
@@ -277,7 +275,6 @@ pub(crate) fn from_expr(header: &Header, e: &RecExpr<Node>) -> Result<OpGraph, G
             Node::Mix(_) => Some(Op::Mix),
             Node::Local([b]) => Some(Op::Local(x.branch(*b))),
             Node::Once(ids) => Some(Op::Once(x.once(ids))),
-            Node::Zeros(ids) => Some(Op::Zeros(x.once(ids))),
             Node::Dense([w]) => Some(Op::Dense(x.num(*w) as u32)),
             Node::Sum(_) => Some(Op::Sum),
             Node::Attend([f, c, ..]) => Some(Op::Attend(x.exponential(*f, *c))),

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Equality saturation over one graph, extraction of the cheapest form, and the proof that it equals the first.
 
-use attnc_graph::{GraphError, OpGraph};
+use attnc_graph::{Form, GraphError, Header, OpGraph};
 use egg::{CostFunction, Extractor, RecExpr, Runner, SimpleScheduler, StopReason};
 
 use crate::cost::{CostModel, Costs};
 use crate::facts::{Facts, Graph};
 use crate::lang::{Node, from_expr, to_expr};
-use crate::rules::{rules, table};
+use crate::rules::{families, rules, table};
 
 /// How branches are grouped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,8 +122,16 @@ pub fn optimize(graph: &OpGraph, options: &Options) -> Result<Optimized, Rewrite
         .with_iter_limit(4 * branches + 64)
         .with_node_limit(options.node_limit)
         .with_time_limit(std::time::Duration::from_secs(u64::from(u32::MAX)))
-        .with_scheduler(SimpleScheduler)
-        .run(&table);
+        .with_scheduler(SimpleScheduler);
+    // Family by family, so that long chains are not searched for rules whose turn has not come; the last run, of all rules, finds
+    // nothing new or goes on until it does: the e-graph is saturated whatever the order was.
+    for rules in families(cap, &options.without).iter().chain([&table]) {
+        runner.stop_reason = None;
+        runner = runner.run(rules);
+        if !matches!(runner.stop_reason, Some(StopReason::Saturated)) {
+            break;
+        }
+    }
     match &runner.stop_reason {
         Some(StopReason::Saturated) | None => {}
         Some(StopReason::NodeLimit(n)) => {
@@ -164,7 +172,13 @@ pub fn optimize(graph: &OpGraph, options: &Options) -> Result<Optimized, Rewrite
     };
     let (nodes, rounds) = (runner.egraph.total_size(), runner.iterations.len());
     Ok(Optimized {
-        graph: from_expr(graph.header(), &best)?,
+        graph: from_expr(
+            &Header {
+                form: Form::Fused,
+                ..graph.header().clone()
+            },
+            &best,
+        )?,
         proof,
         cost_before,
         cost_after,

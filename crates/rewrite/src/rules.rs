@@ -4,6 +4,8 @@
 //! All are directed from the unfused towards the fused form, none makes the whole fused form by itself, and conditions read constants
 //! and the profile only, so the e-graph is the same for every sequence length.
 
+use std::sync::LazyLock;
+
 use attnc_graph::{Exponential, Once, RowMap, Segment, Term};
 use egg::{Applier, Id, PatternAst, Rewrite, Subst, Symbol, Var, rewrite};
 
@@ -33,7 +35,7 @@ macro_rules! table {
 pub fn rules() -> &'static [RuleInfo] {
     table! {
         "flash",         "softmax(mask(c * q k^T)) v => finish(attend(q, k, v))", "a softmax is a state, divided by its sum at the end", "none";
-        "base-2",        "attend exp c => attend exp2 (c log2 e)",                "e^x = 2^(x log2 e)", "none";
+        "base-2",        "attend exp c => attend exp2 (c log2 e)",                "e^x = 2^(x log2 e)", "c log2 e is within f32";
         "gather-fusion", "scatter(finish(attend(gather q, gather k, gather v))) => finish(attend(q, k, v, once{branch}))", "a branch's rows are a strided set", "rows = aligned, or r divides w, or w = whole; otherwise the bag keeps the displaced row map";
         "merge-states",  "merge(finish a, finish b) => finish(join a b)",         "mixing by exp(lse) is the merge of states", "zero_lse = covered (merge occurs only then)";
         "join-bags",     "join(attend A, attend B) => attend(A + B)",             "states are a commutative monoid over multisets of keys", "same q, k, v, exponential and row map";
@@ -45,9 +47,37 @@ pub fn rules() -> &'static [RuleInfo] {
     }
 }
 
-fn var(s: &str) -> Var {
-    s.parse().unwrap_or_else(|_| Var::from_u32(0))
+/// The variables that appliers read, parsed once.
+struct Vars {
+    a: Var,
+    b: Var,
+    bag: Var,
+    c: Var,
+    e: Var,
+    k: Var,
+    q: Var,
+    v: Var,
+    w: Var,
+    x: Var,
+    y: Var,
 }
+
+static VARS: LazyLock<Vars> = LazyLock::new(|| {
+    let var = |s: &str| s.parse().unwrap_or_else(|_| Var::from_u32(0));
+    Vars {
+        a: var("?a"),
+        b: var("?b"),
+        bag: var("?bag"),
+        c: var("?c"),
+        e: var("?e"),
+        k: var("?k"),
+        q: var("?q"),
+        v: var("?v"),
+        w: var("?w"),
+        x: var("?x"),
+        y: var("?y"),
+    }
+});
 
 fn once_of(g: &Graph, id: Id) -> Option<Once> {
     match &g[id].data {
@@ -99,7 +129,7 @@ impl Applier<Node, Facts> for Unite {
         _: Option<&PatternAst<Node>>,
         rule: Symbol,
     ) -> Vec<Id> {
-        let (Some(a), Some(b)) = (once_of(g, s[var("?x")]), once_of(g, s[var("?y")])) else {
+        let (Some(a), Some(b)) = (once_of(g, s[VARS.x]), once_of(g, s[VARS.y])) else {
             return Vec::new();
         };
         let same = a.terms.len() == 1
@@ -124,9 +154,9 @@ impl Applier<Node, Facts> for Unite {
             unite(&a, &b, self.cap)
         };
         let Some(o) = united else { return Vec::new() };
-        let o = put_once(g, &o, Node::Once);
+        let o = put_once(g, &o);
         let new = if self.tail {
-            g.add(Node::Sum([s[var("?a")], o]))
+            g.add(Node::Sum([s[VARS.a], o]))
         } else {
             o
         };
@@ -137,9 +167,9 @@ impl Applier<Node, Facts> for Unite {
         }
     }
     fn vars(&self) -> Vec<Var> {
-        let mut v = vec![var("?x"), var("?y")];
+        let mut v = vec![VARS.x, VARS.y];
         if self.tail {
-            v.push(var("?a"));
+            v.push(VARS.a);
         }
         v
     }
@@ -157,23 +187,21 @@ impl Applier<Node, Facts> for Base2 {
         _: Option<&PatternAst<Node>>,
         rule: Symbol,
     ) -> Vec<Id> {
-        let Fact::Real(c) = g[s[var("?c")]].data else {
+        let Fact::Real(c) = g[s[VARS.c]].data else {
             return Vec::new();
         };
-        let (f, c) = put_exponential(
-            g,
-            Exponential {
-                base2: true,
-                scale: c * std::f64::consts::LOG2_E,
-            },
-        );
+        let scale = c * std::f64::consts::LOG2_E;
+        if !(scale as f32).is_normal() {
+            return Vec::new();
+        }
+        let (f, c) = put_exponential(g, Exponential { base2: true, scale });
         let new = g.add(Node::Attend([
             f,
             c,
-            s[var("?q")],
-            s[var("?k")],
-            s[var("?v")],
-            s[var("?bag")],
+            s[VARS.q],
+            s[VARS.k],
+            s[VARS.v],
+            s[VARS.bag],
         ]));
         if g.union_trusted(id, new, rule) {
             vec![id]
@@ -182,7 +210,7 @@ impl Applier<Node, Facts> for Base2 {
         }
     }
     fn vars(&self) -> Vec<Var> {
-        ["?c", "?q", "?k", "?v", "?bag"].map(var).to_vec()
+        vec![VARS.c, VARS.q, VARS.k, VARS.v, VARS.bag]
     }
 }
 
@@ -198,7 +226,7 @@ impl Applier<Node, Facts> for Strided {
         _: Option<&PatternAst<Node>>,
         rule: Symbol,
     ) -> Vec<Id> {
-        let Fact::Branch(branch) = g[s[var("?b")]].data else {
+        let Fact::Branch(branch) = g[s[VARS.b]].data else {
             return Vec::new();
         };
         let map = if aligned(&g.analysis, branch) {
@@ -211,14 +239,9 @@ impl Applier<Node, Facts> for Strided {
             map,
             zero_keys: g.analysis.zero_keys,
         };
-        let bag = put_once(g, &once, Node::Once);
+        let bag = put_once(g, &once);
         let attend = g.add(Node::Attend([
-            s[var("?e")],
-            s[var("?c")],
-            s[var("?q")],
-            s[var("?k")],
-            s[var("?v")],
-            bag,
+            s[VARS.e], s[VARS.c], s[VARS.q], s[VARS.k], s[VARS.v], bag,
         ]));
         let new = g.add(Node::Finish([attend]));
         if g.union_trusted(id, new, rule) {
@@ -228,7 +251,7 @@ impl Applier<Node, Facts> for Strided {
         }
     }
     fn vars(&self) -> Vec<Var> {
-        ["?b", "?e", "?c", "?q", "?k", "?v"].map(var).to_vec()
+        vec![VARS.b, VARS.e, VARS.c, VARS.q, VARS.k, VARS.v]
     }
 }
 
@@ -244,7 +267,7 @@ impl Applier<Node, Facts> for Dense {
         _: Option<&PatternAst<Node>>,
         rule: Symbol,
     ) -> Vec<Id> {
-        let (Fact::Branch(b), Fact::Num(w)) = (&g[s[var("?b")]].data, &g[s[var("?w")]].data) else {
+        let (Fact::Branch(b), Fact::Num(w)) = (&g[s[VARS.b]].data, &g[s[VARS.w]].data) else {
             return Vec::new();
         };
         if b.segment != Segment::Whole || b.dilation != 1 {
@@ -259,16 +282,37 @@ impl Applier<Node, Facts> for Dense {
         }
     }
     fn vars(&self) -> Vec<Var> {
-        ["?b", "?w"].map(var).to_vec()
+        vec![VARS.b, VARS.w]
     }
 }
 
 fn same_map(g: &mut Graph, _: Id, s: &Subst) -> bool {
-    let (a, b) = (map_of(&g[s[var("?x")]].data), map_of(&g[s[var("?y")]].data));
+    let (a, b) = (map_of(&g[s[VARS.x]].data), map_of(&g[s[VARS.y]].data));
     a.is_some() && a == b
 }
 
-/// The rules for egg. `cap`: branches a bag may hold; 1 keeps every branch on its own.
+/// The families, in the order of the pipeline: what one makes, the next takes. Rules of one family feed each other.
+const FAMILIES: [&[&str]; 4] = [
+    &["flash", "base-2", "gather-fusion"],
+    &["merge-states"],
+    &["join-bags", "stream"],
+    &["score-once", "duplicates", "dense", "panels"],
+];
+
+/// The rules for egg, family by family. `cap`: branches a bag may hold; 1 keeps every branch on its own.
+pub(crate) fn families(cap: usize, without: &[String]) -> Vec<Vec<Rewrite<Node, Facts>>> {
+    FAMILIES
+        .iter()
+        .map(|family| {
+            let mut without = without.to_vec();
+            let others = rules().iter().filter(|r| !family.contains(&r.name));
+            without.extend(others.map(|r| r.name.to_string()));
+            table(cap, &without)
+        })
+        .collect()
+}
+
+/// The rules for egg, all of them.
 pub(crate) fn table(cap: usize, without: &[String]) -> Vec<Rewrite<Node, Facts>> {
     let all: Vec<(&str, Rewrite<Node, Facts>)> = vec![
         (

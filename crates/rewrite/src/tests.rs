@@ -140,3 +140,75 @@ fn an_unknown_rule_is_named_with_the_known_ones() {
     };
     assert!(known.contains("flash"));
 }
+
+/// For each rule an operator whose plan needs it: left out, another plan is found, and it costs more.
+#[test]
+fn leaving_a_rule_out_changes_the_plan_and_its_cost() {
+    let whole = |dilation| Branch {
+        segment: Segment::Whole,
+        dilation,
+    };
+    let of = |branches: Vec<Branch>| {
+        let mut op = operator(&[], Profile::PAPER);
+        op.branches = branches;
+        op
+    };
+    let paper = operator(&PAPER, Profile::PAPER);
+    let apart = operator(&[(64, 3), (96, 65)], Profile::PAPER);
+    let twice = operator(&[(64, 2), (64, 2)], Profile::PAPER);
+    let cases = [
+        ("flash", &paper),
+        ("base-2", &paper),
+        ("gather-fusion", &paper),
+        ("merge-states", &paper),
+        ("join-bags", &apart),
+        ("score-once", &paper),
+        ("duplicates", &twice),
+        ("panels", &paper),
+    ];
+    for (rule, op) in cases {
+        let g = lower(op).unwrap();
+        let mut o = options(Plan::Auto);
+        let with = optimize(&g, &o).unwrap();
+        o.without = vec![rule.into()];
+        let without = optimize(&g, &o).unwrap();
+        assert_ne!(print(&with.graph), print(&without.graph), "{rule}");
+        assert!(
+            with.cost_after < without.cost_after,
+            "{rule}: {} and {}",
+            with.cost_after,
+            without.cost_after
+        );
+    }
+    // These two say the same in another way: the plan changes, its cost may.
+    let dense = of(vec![whole(1)]);
+    for (rule, op) in [("dense", &dense), ("stream", &apart)] {
+        let g = lower(op).unwrap();
+        let mut o = options(Plan::Auto);
+        if rule == "stream" {
+            o.without = vec!["join-bags".into()];
+        }
+        let with = optimize(&g, &o).unwrap();
+        o.without.push(rule.into());
+        let without = optimize(&g, &o).unwrap();
+        assert_ne!(print(&with.graph), print(&without.graph), "{rule}");
+        assert_ne!(with.cost_after, without.cost_after, "{rule}");
+    }
+    assert_eq!(cases.len() + 2, crate::rules().len());
+}
+
+#[test]
+fn a_thousand_branches_fuse_within_the_limits() {
+    let branches: Vec<(u64, u64)> = (0..1024).map(|i| (64 + 8 * i, 1 + i % 7)).collect();
+    let g = lower(&operator(&branches, Profile::PAPER)).unwrap();
+    let mut o = options(Plan::Auto);
+    o.proof = false;
+    o.node_limit = 2_000_000;
+    let best = optimize(&g, &o).unwrap();
+    assert!(
+        !best
+            .graph
+            .nodes()
+            .any(|n| matches!(best.graph.op(n), Op::Softmax | Op::Scatter | Op::Merge)),
+    );
+}

@@ -70,6 +70,9 @@ pub struct Nest {
     pub scale: f64,
     /// Packed panels are kept for the tasks that need them again.
     pub panels: bool,
+    /// Softmaxes were left unfused: a first sweep over the keys finds each row's largest score, a second one takes exponentials. Scores
+    /// are computed twice, because the memory of a worker never depends on N.
+    pub two_sweeps: bool,
     /// See [`Combine`].
     pub combine: Combine,
     /// The groups, in order.

@@ -29,6 +29,7 @@ fn good() -> Core {
         base2: true,
         scale: 0.5,
         panels: true,
+        two_sweeps: false,
         combine: Combine::Join,
         groups: vec![
             Group {

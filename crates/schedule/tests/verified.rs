@@ -92,6 +92,7 @@ fn nests() -> Vec<(String, Nest)> {
                     base2: on(4),
                     scale: 0.5,
                     panels: true,
+                    two_sweeps: combine != Combine::Stream && on(1),
                     combine,
                     groups: groups.clone(),
                 };

@@ -126,6 +126,65 @@ impl Build {
     }
 }
 
+/// What the scores of a block are made of.
+struct Keys {
+    m: Tile,
+    q: Tile,
+    k: Tile,
+    weight: Tile,
+    positions: Option<(Tile, Tile)>,
+    mixed: Scalar,
+    careful: Scalar,
+}
+
+/// The scores of a block and the reference exponent that they raise.
+struct Peak {
+    s: Tile,
+    /// What each query sees; written only when careful.
+    vis: Tile,
+    r: Tile,
+    /// max(m, largest weighted score).
+    m2: Tile,
+}
+
+impl Build {
+    /// `s = q.k`, hidden ones -inf; `m2 = max(m, max over keys of s * scale + log(count))`.
+    fn scores(&mut self, softmax: Softmax, x: Keys) -> Peak {
+        let s = self.temp("s", SCORES);
+        let vis = self.temp("vis", SCORES);
+        let (r, m2) = (self.temp("r", ROW), self.temp("m2", ROW));
+        let mask = |causal, only| OpKind::Mask {
+            dst: s,
+            causal,
+            only,
+        };
+        self.op(OpKind::DotKeys {
+            dst: s,
+            a: x.k,
+            b: x.q,
+        });
+        self.when(
+            x.careful,
+            true,
+            OpKind::Visible {
+                dst: vis,
+                weight: x.weight,
+                causal: x.positions,
+            },
+        );
+        self.when(x.careful, true, mask(None, Some(vis)));
+        self.when(x.mixed, true, mask(x.positions, None));
+        self.when(x.mixed, false, mask(None, None));
+        self.op(OpKind::Reduce {
+            dst: r,
+            op: Red::Max,
+            src: s,
+        });
+        self.map(m2, max(fma(t(r), c(softmax.scale), t(x.weight)), t(x.m)));
+        Peak { s, vis, r, m2 }
+    }
+}
+
 fn t(x: Tile) -> Expr {
     Expr::Tile(x)
 }
@@ -196,60 +255,20 @@ pub fn step(e: Extents, softmax: Softmax, causal: bool) -> TileFn {
     let qpos = b.tile("qpos", QPOS);
     let mixed = b.scalar("mixed");
     let careful = b.scalar("careful");
-    let s = b.temp("s", SCORES);
-    let vis = b.temp("vis", SCORES);
-    let (r, m2, a, d) = (
-        b.temp("r", ROW),
-        b.temp("m2", ROW),
-        b.temp("a", ROW),
-        b.temp("d", ROW),
-    );
-    let pv = b.temp("pv", HEAD);
-    let positions = causal.then_some((kpos, qpos));
-
-    b.op(OpKind::DotKeys { dst: s, a: k, b: q });
-    b.when(
-        careful,
-        true,
-        OpKind::Visible {
-            dst: vis,
+    let Peak { s, vis, r, m2 } = b.scores(
+        softmax,
+        Keys {
+            m,
+            q,
+            k,
             weight,
-            causal: positions,
+            positions: causal.then_some((kpos, qpos)),
+            mixed,
+            careful,
         },
     );
-    b.when(
-        careful,
-        true,
-        OpKind::Mask {
-            dst: s,
-            causal: None,
-            only: Some(vis),
-        },
-    );
-    b.when(
-        mixed,
-        true,
-        OpKind::Mask {
-            dst: s,
-            causal: positions,
-            only: None,
-        },
-    );
-    b.when(
-        mixed,
-        false,
-        OpKind::Mask {
-            dst: s,
-            causal: None,
-            only: None,
-        },
-    );
-    b.op(OpKind::Reduce {
-        dst: r,
-        op: Red::Max,
-        src: s,
-    });
-    b.map(m2, max(fma(t(r), c(softmax.scale), t(weight)), t(m)));
+    let (a, d) = (b.temp("a", ROW), b.temp("d", ROW));
+    let pv = b.temp("pv", HEAD);
     b.map(a, softmax.exp(sub(t(m), t(m2))));
     b.map(d, sub(t(weight), t(m2)));
     b.map(s, softmax.exp(fma(t(s), c(softmax.scale), t(d))));
@@ -281,6 +300,35 @@ pub fn step(e: Extents, softmax: Softmax, causal: bool) -> TileFn {
     );
     b.map(o, fma(t(o), t(a), t(pv)));
     b.map(m, t(m2));
+    b.f
+}
+
+/// `peak(m, q, k, t, kpos, qpos; live_q, live_k, mixed, careful)`: raise the reference exponent to the largest weighted score of the
+/// block, and nothing else. The first of the two sweeps of a softmax that rewriting left unfused: its maximum is known before any
+/// exponential is taken, and the second sweep's `step`s never raise it again. Parameters as for [`step`].
+pub fn peak(e: Extents, softmax: Softmax, causal: bool) -> TileFn {
+    let mut b = Build::new("peak", e, true);
+    let m = b.tile("m", ROW);
+    let q = b.tile("q", HEAD);
+    let k = b.tile("k", KEYS);
+    let weight = b.tile("t", ROW);
+    let kpos = b.tile("kpos", KPOS);
+    let qpos = b.tile("qpos", QPOS);
+    let mixed = b.scalar("mixed");
+    let careful = b.scalar("careful");
+    let x = b.scores(
+        softmax,
+        Keys {
+            m,
+            q,
+            k,
+            weight,
+            positions: causal.then_some((kpos, qpos)),
+            mixed,
+            careful,
+        },
+    );
+    b.map(m, t(x.m2));
     b.f
 }
 

@@ -114,15 +114,9 @@ fn no_dot(stage: Stage) -> Failure {
 
 /// The stages between the operator and the code generator.
 fn compiled(args: &EmitArgs, context: &Context) -> Result<String, Failure> {
-    if args.format == Format::Json {
-        return Err(Failure::NotBuiltYet(format!(
-            "attnc emit --stage {} --format json",
-            args.stage.name()
-        )));
-    }
-    if args.format == Format::Dot && args.stage == Stage::Tile {
+    if args.format != Format::Text && args.stage == Stage::Tile {
         return Err(Failure::Usage(
-            "the stage tile has no form dot; it has text".to_owned(),
+            "the stage tile has one form, text".to_owned(),
         ));
     }
     let choices = choices(&args.compile)?;
@@ -133,10 +127,12 @@ fn compiled(args: &EmitArgs, context: &Context) -> Result<String, Failure> {
     }
     Ok(if args.stage == Stage::Tile {
         attnc_tile::print(&pipeline::tile(&graph, &choices)?)
-    } else if args.format == Format::Dot {
-        attnc_graph::dot(&graph)
     } else {
-        attnc_graph::print(&graph)
+        match args.format {
+            Format::Text => attnc_graph::print(&graph),
+            Format::Json => attnc_graph::to_json(&graph)?,
+            Format::Dot => attnc_graph::dot(&graph),
+        }
     })
 }
 

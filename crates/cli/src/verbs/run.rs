@@ -7,8 +7,10 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use attnc::{
-    Amount, Facts, Inputs, RowIds, RunReport, Signature, Verified, VerifyOptions, madds_formula,
+    Amount, Facts, Inputs, RowIds, RunReport, Source, StageName, Verified, VerifyOptions,
+    madds_formula,
 };
+use attnc_syntax::MAX_FILE_BYTES;
 use attnc_tensor::write_safetensors;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -17,6 +19,7 @@ use crate::choices::choices_to_run;
 use crate::context::Context;
 use crate::count::{CountError, count, positive};
 use crate::failure::Failure;
+use crate::loader::read_up_to;
 use crate::output;
 use crate::verbs::run_table::{self, worst_row};
 
@@ -124,19 +127,23 @@ impl FromStr for Verify {
 
 /// Does what the verb says: operator, engine, tensors, run, verification, output, report.
 pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
-    let op = context.operator(&args.file)?;
+    let source = source(args, context)?;
     if args.grad {
         return Err(Failure::NotBuiltYet("attnc run --grad".to_owned()));
     }
     let backend = attnc::Backend::from(args.backend);
     let start = Instant::now();
-    let mut engine = attnc::compile(&op, backend, &choices_to_run(&args.compile)?)?;
+    let mut engine = attnc::compile(&source, backend, &choices_to_run(&args.compile)?)?;
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
     engine.notes().iter().for_each(|note| context.note(note));
     if let Some(path) = &args.output {
         output::check_writable(path)?;
     }
-    let signature = Signature::from(&*op);
+    let signature = source.signature();
+    let operator = match &source {
+        Source::Operator(op) => Some(&**op),
+        Source::Graph(_) => None,
+    };
     let seed = args.tensors.seed.unwrap_or(0);
     let inputs = match (&args.tensors.input, args.tensors.seq_len) {
         (Some(path), _) => Inputs::load(&signature, path)?,
@@ -146,7 +153,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
         }
     };
     let threads = threads(args);
-    let rows = RowIds::new(inputs.batch, op.heads, inputs.seq_len).len();
+    let rows = RowIds::new(inputs.batch, signature.heads, inputs.seq_len).len();
     let bar = Bar::new(context, "running", rows.saturating_mul(args.repeat));
     let outcome = attnc::execute(
         &mut *engine,
@@ -157,8 +164,8 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
         &|done| bar.advance(done),
     )?;
     bar.clear();
-    let verified = match args.verify {
-        Some(amount) => {
+    let verified = match (args.verify, operator) {
+        (Some(amount), Some(op)) => {
             let boundaries = engine.boundaries(inputs.seq_len as u64);
             let options = VerifyOptions {
                 amount: amount.into(),
@@ -167,15 +174,15 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
                 place: backend.place(),
                 threads,
             };
-            let rows = attnc::rows_to_check(&op, &inputs, &options);
+            let rows = attnc::rows_to_check(op, &inputs, &options);
             let bar = Bar::new(context, "verifying", rows);
             let (out, lse) = (outcome.out.view(), outcome.lse.view());
             let advance = |done| bar.advance(done);
-            let v = attnc::verify(&op, &inputs, &out, &lse, &options, &advance)?;
+            let v = attnc::verify(op, &inputs, &out, &lse, &options, &advance)?;
             bar.clear();
             Some(v)
         }
-        None => None,
+        (None, _) | (_, None) => None,
     };
     if let Some(path) = &args.output {
         let tensors = [("out", &outcome.out), ("lse", &outcome.lse)];
@@ -190,7 +197,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
         threads,
         compile_ms,
         outcome: &outcome,
-        madds_formula: Some(madds_formula(&op, batch, inputs.seq_len as u64)),
+        madds_formula: operator.map(|op| madds_formula(op, batch, inputs.seq_len as u64)),
         verified: verified.as_ref(),
     });
     let printed = print(args, context, &report, verified.as_ref());
@@ -202,6 +209,59 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
         }),
         Some(_) | None => printed,
     }
+}
+
+/// Bytes that the text of a stage may have.
+const MAX_STAGE_BYTES: usize = 64 << 20;
+
+/// The operator of the file, or the stage whose text it is.
+fn source(args: &RunArgs, context: &Context) -> Result<Source, Failure> {
+    let mut read = read_up_to(&args.file, MAX_STAGE_BYTES);
+    let stage = match &read {
+        // The first line tells; an `.attn` file is short, so its end may be cut off here.
+        Ok(loaded) => StageName::of(&String::from_utf8_lossy(
+            &loaded.bytes[..loaded.bytes.len().min(MAX_FILE_BYTES)],
+        )),
+        Err(_) => None,
+    };
+    let (Some(stage), Ok(loaded)) = (stage, &mut read) else {
+        if let Ok(loaded) = &mut read {
+            loaded.bytes.truncate(MAX_FILE_BYTES + 1);
+        }
+        let op = context.operator_of(&args.file, read)?;
+        return Ok(Source::from(&*op));
+    };
+    let file = loaded.name.clone();
+    let carried = |what: &str| {
+        Failure::Usage(format!(
+            "{file} is the text of the stage {}, which carries no operator: {what} does not go with it",
+            stage.name()
+        ))
+    };
+    if args.verify.is_some() {
+        return Err(carried("--verify"));
+    }
+    if args.compile.plan.is_some() {
+        return Err(carried("--plan"));
+    }
+    if !args.compile.without.is_empty() {
+        return Err(carried("--without"));
+    }
+    if context.options.name.is_some() {
+        return Err(carried("--name"));
+    }
+    if args.backend == Backend::Oracle {
+        return Err(carried("--backend oracle"));
+    }
+    let text = std::mem::take(&mut loaded.bytes);
+    let text = match String::from_utf8(text) {
+        Ok(text) if text.len() <= MAX_STAGE_BYTES => text,
+        Ok(_) | Err(_) => {
+            let limit = MAX_STAGE_BYTES;
+            return Err(Failure::StageText { file, limit });
+        }
+    };
+    Source::parse(stage, &text).map_err(|source| Failure::Stage { file, source })
 }
 
 fn print(

@@ -4,7 +4,7 @@
 
 use super::code::*;
 use super::decode::{D, Dec, refuse};
-use crate::module::{Instr, Operand};
+use crate::module::{Imm, Instr, Operand};
 use crate::ty::{Class, Type};
 
 /// Sign-extends the low bits of a type.
@@ -38,6 +38,7 @@ pub(crate) fn op1(
         f: Alu::F1(lift1(f)),
         d: vec![d.dst(&i.args[0])?],
         s,
+        part: Part::Whole,
     })
 }
 
@@ -52,6 +53,7 @@ pub(crate) fn op2(
         f: Alu::F2(lift2(f)),
         d: vec![d.dst(&i.args[0])?],
         s,
+        part: Part::Whole,
     })
 }
 
@@ -70,6 +72,7 @@ pub(crate) fn op3(
         f: Alu::F3(lift3(f)),
         d: vec![d.dst(&i.args[0])?],
         s,
+        part: Part::Whole,
     })
 }
 
@@ -83,12 +86,21 @@ pub(crate) fn opn(
         f: Alu::N(Box::new(f)),
         d,
         s,
+        part: Part::Whole,
     }
 }
 
 /// Applies `f` to both 16-bit halves.
 pub(crate) fn halves2(a: u64, b: u64, f: impl Fn(u64, u64) -> u64) -> u64 {
     (f(a & 0xffff, b & 0xffff) & 0xffff) | (f(a >> 16 & 0xffff, b >> 16 & 0xffff) & 0xffff) << 16
+}
+
+/// The rule of a shift: `part` if it is by half of the width.
+fn by_half(count: &Operand, bits: u32, part: Part) -> Part {
+    match count {
+        Operand::Imm(Imm::Int(n)) if *n == i128::from(bits / 2) => part,
+        _ => Part::Whole,
+    }
 }
 
 /// Integer arithmetic.
@@ -101,7 +113,7 @@ pub(crate) fn int(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
     let t3 = [ty; 3];
     if matches!(ty, Type::U16x2 | Type::S16x2) {
         let (op, relu) = (i.opcode(), i.has("relu"));
-        return op2(d, i, t2, move |a, b| {
+        let f = move |a, b| {
             halves2(a, b, |x, y| match (op, signed) {
                 ("add", _) => x.wrapping_add(y),
                 ("min", true) => sx(x, 16)
@@ -113,7 +125,8 @@ pub(crate) fn int(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
                 ("min", false) => x.min(y),
                 _ => x.max(y),
             })
-        });
+        };
+        return Ok(op2(d, i, t2, f)?.parted(Part::Each));
     }
     if i.has("cc") || matches!(i.opcode(), "addc" | "subc" | "madc") {
         return carry(d, i, ty);
@@ -487,13 +500,13 @@ pub(crate) fn logic(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
     }
     let t2 = [ty; 2];
     match i.opcode() {
-        "and" => op2(d, i, t2, |a, b| a & b),
-        "or" => op2(d, i, t2, |a, b| a | b),
-        "xor" => op2(d, i, t2, |a, b| a ^ b),
-        "not" => op1(d, i, ty, move |a| zx(!a, bits)),
+        "and" => Ok(op2(d, i, t2, |a, b| a & b)?.parted(Part::And(bits))),
+        "or" => Ok(op2(d, i, t2, |a, b| a | b)?.parted(Part::Each)),
+        "xor" => Ok(op2(d, i, t2, |a, b| a ^ b)?.parted(Part::Each)),
+        "not" => Ok(op1(d, i, ty, move |a| zx(!a, bits))?.parted(Part::Each)),
         "cnot" => op1(d, i, ty, move |a| u64::from(zx(a, bits) == 0)),
         "lop3" => {
-            let Operand::Imm(crate::module::Imm::Int(lut)) = i.args[4] else {
+            let Operand::Imm(Imm::Int(lut)) = i.args[4] else {
                 return refuse("lop3 with a table in a register");
             };
             let lut = lut as u64;
@@ -510,7 +523,7 @@ pub(crate) fn logic(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
                 zx(r, 32)
             };
             let Some(op) = i.slot("O") else {
-                return op3(d, i, [ty; 3], f);
+                return Ok(op3(d, i, [ty; 3], f)?.parted(Part::Each));
             };
             let (out, p) = d.dst_pair(&i.args[0])?;
             let (q, neg) = d.pred(&i.args[5])?;
@@ -542,20 +555,26 @@ pub(crate) fn logic(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
                 }
             })
         }
-        "shl" => op2(d, i, [ty, Type::U32], move |a, n| {
+        "shl" => Ok(op2(d, i, [ty, Type::U32], move |a, n| {
             let n = n as u32;
             if n >= bits { 0 } else { zx(a << n, bits) }
-        }),
+        })?
+        .parted(by_half(&i.args[2], bits, Part::Up))),
         "shr" if ty.class() == Class::Signed => op2(d, i, [ty, Type::U32], move |a, n| {
             zx((sx(a, bits) >> (n as u32).min(bits - 1)) as u64, bits)
         }),
-        "shr" => op2(d, i, [ty, Type::U32], move |a, n| {
+        "shr" => Ok(op2(d, i, [ty, Type::U32], move |a, n| {
             let n = n as u32;
             if n >= bits { 0 } else { zx(a, bits) >> n }
-        }),
+        })?
+        .parted(by_half(&i.args[2], bits, Part::Down))),
         "prmt" => {
             let mode = i.slot("M");
-            op3(d, i, [Type::B32; 3], move |a, b, c| {
+            let part = match (&i.args[3], mode) {
+                (Operand::Imm(Imm::Int(n)), None) => Part::Bytes(*n as u32),
+                _ => Part::Whole,
+            };
+            Ok(op3(d, i, [Type::B32; 3], move |a, b, c| {
                 let v = zx(b, 32) << 32 | zx(a, 32);
                 let byte = |k: u64| v >> (8 * k) & 0xff;
                 let mut out = 0;
@@ -577,7 +596,8 @@ pub(crate) fn logic(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
                     out |= x << (8 * k);
                 }
                 out
-            })
+            })?
+            .parted(part))
         }
         other => refuse(format!("`{other}` on .{ty}")),
     }

@@ -137,8 +137,49 @@ pub(crate) enum RedOp {
     Or,
 }
 
+/// How the halves of results follow from the halves of sources where not all is defined:
+/// compilers move registers that are defined in part, and use that part only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Every bit of a result depends on every bit of every source.
+    Whole,
+    /// Half by half: bitwise operations, packed arithmetic.
+    Each,
+    /// `and` of a width: half by half, and a zero hides the other source's half.
+    And(u32),
+    /// One register from several.
+    Pack,
+    /// Several registers from one.
+    Unpack,
+    /// The low half of the source.
+    Low,
+    /// The low half is the source's high one, the high half is zero.
+    Down,
+    /// The high half is the source's low one, the low half is zero.
+    Up,
+    /// The first or the second source, as the third says (negated).
+    Select(bool),
+    /// Bytes of two sources by a constant selector.
+    Bytes(u32),
+}
+
+impl Op {
+    /// The same computation, with another rule for what is defined in part.
+    pub(crate) fn parted(self, part: Part) -> Self {
+        match self {
+            Self::Alu { f, d, s, .. } => Self::Alu { f, d, s, part },
+            Self::Exec(_) | Self::Ctl(_) | Self::Nop => self,
+        }
+    }
+}
+
 pub(crate) enum Op {
-    Alu { f: Alu, d: Vec<Slot>, s: Vec<Slot> },
+    Alu {
+        f: Alu,
+        d: Vec<Slot>,
+        s: Vec<Slot>,
+        part: Part,
+    },
     Exec(Box<dyn Exec>),
     Ctl(Ctl),
     Nop,

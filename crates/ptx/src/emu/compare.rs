@@ -3,7 +3,7 @@
 //! Source: PTX ISA manual, 9.7.3.1, 9.7.6, 9.7.7.
 
 use super::alu::{op1, op3, opn, sx, zx};
-use super::code::{Alu, NONE, Op, lift2, lift3};
+use super::code::{Alu, NONE, Op, Part, lift2, lift3};
 use super::decode::{D, Dec};
 use super::float::{F16, b2f, ftz, unpack as fdecode};
 use crate::module::Instr;
@@ -78,6 +78,7 @@ pub(crate) fn compare(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
                 f: Alu::F3(f),
                 d: vec![d.dst(&i.args[0])?],
                 s,
+                part: Part::Select(neg),
             })
         }
         "slct" => {
@@ -158,6 +159,7 @@ pub(crate) fn compare(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
                     f: Alu::F2(lift2(move |a, b| u64::from(cmp(a, b)))),
                     d: vec![p],
                     s,
+                    part: Part::Whole,
                 });
             }
             Ok(opn(vec![p, q], s, move |x, o| {

@@ -46,6 +46,7 @@ pub(crate) fn mov(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
                 *o = zx(x[0] >> (w * k as u32), w);
             }
         })
+        .parted(Part::Unpack)
     } else if sv && !dv {
         let Operand::Vector(v) = &i.args[1] else {
             return refuse("mov");
@@ -63,13 +64,14 @@ pub(crate) fn mov(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
                 .enumerate()
                 .fold(0, |r, (k, v)| r | zx(*v, w) << (w * k as u32));
         })
+        .parted(Part::Pack)
     } else if ty == Type::Pred {
         let (s, neg) = d.pred(&i.args[1])?;
         opn(vec![d.dst(&i.args[0])?], vec![s], move |x, o| {
             o[0] = x[0] ^ u64::from(neg)
         })
     } else {
-        op1(d, i, ty, |a| a)?
+        op1(d, i, ty, |a| a)?.parted(Part::Each)
     };
     Ok((op, Meet::None, Class::Move))
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::error::Pos;
 use crate::module::*;
-use crate::ty::{Space, Type};
+use crate::ty::{Class as TyClass, Space, Type};
 use std::collections::HashMap;
 
 /// Why an instruction cannot be decoded.
@@ -620,7 +620,7 @@ impl<'m> Dec<'m> {
                         pure(math::arith(self, i)?, Class::Float)
                     }
                     Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2 => {
-                        pure(half_ops::arith(self, i)?, Class::Half)
+                        pure(half_ops::arith(self, i)?.parted(Part::Each), Class::Half)
                     }
                     _ => pure(alu::int(self, i)?, Class::Integer),
                 }
@@ -635,7 +635,19 @@ impl<'m> Dec<'m> {
                 pure(math::func(self, i)?, Class::Math)
             }
             "mov" => convert::mov(self, i)?,
-            "cvt" => pure(convert::cvt(self, i)?, Class::Convert),
+            "cvt" => {
+                let op = convert::cvt(self, i)?;
+                // Between integers, a narrow result is a part of the source.
+                let integer = |t: Option<Type>| {
+                    t.filter(|t| matches!(t.class(), TyClass::Signed | TyClass::Unsigned))
+                        .map(Type::bits)
+                };
+                let part = match (integer(i.slot_type("D")), integer(i.slot_type("T"))) {
+                    (Some(a), Some(b)) if 2 * a <= b && !i.has("sat") => Part::Low,
+                    _ => Part::Whole,
+                };
+                pure(op.parted(part), Class::Convert)
+            }
             "cvta" | "isspacep" | "mapa" | "getctarank" | "createpolicy" => {
                 pure(convert::address(self, i)?, Class::Move)
             }

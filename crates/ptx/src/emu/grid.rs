@@ -67,7 +67,8 @@ impl Block {
                 } else {
                     (1 << here) - 1
                 };
-                let mut regs = vec![[0u64; 32]; g.code.slots as usize];
+                // What a register holds that nothing wrote: no plausible number.
+                let mut regs = vec![[0xa5c3_96e1_b7d2_8f5b_u64; 32]; g.code.slots as usize];
                 let mut def = vec![0u32; g.code.slots as usize];
                 for (s, f) in &g.code.fixed {
                     for l in 0..32 {
@@ -77,10 +78,12 @@ impl Block {
                 }
                 // The carry flag is a register that programs need not set.
                 def[0] = u32::MAX;
+                regs[0] = [0; 32];
                 Warp {
                     id: w,
                     live,
                     regs,
+                    half: vec![[0; 2]; def.len()],
                     def,
                     groups: vec![Group {
                         pc: g.code.start,
@@ -92,6 +95,8 @@ impl Block {
                     cp_group: [0; 32],
                     pending: Vec::new(),
                     bulk_group: [0; 32],
+                    bulk_issued: [0; 32],
+                    bulk_waited: [0; 32],
                     wgmma: Default::default(),
                     local: vec![0; g.code.local as usize * 32],
                     ticks: 0,

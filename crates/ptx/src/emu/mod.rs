@@ -39,6 +39,7 @@ mod mbarrier;
 mod mem;
 mod mma;
 mod operands;
+mod partial;
 mod race;
 mod shadow;
 mod state;
@@ -124,6 +125,7 @@ impl Program {
     /// Places a module's variables in memory and initialises them.
     pub fn load(module: Module, memory: &mut Memory) -> Self {
         let mut addresses = HashMap::new();
+        let mut functions: Vec<&str> = Vec::new();
         let vars: Vec<&Var> = module
             .items
             .iter()
@@ -135,6 +137,15 @@ impl Program {
         for v in &vars {
             addresses.insert(v.name.clone(), memory.alloc(v.size().max(1)));
         }
+        // Initialisers may hold functions; these have the numbers that the decoder gives them.
+        let mut symbols = addresses.clone();
+        for f in module.functions() {
+            let next = state::CODE_WINDOW + 16 * functions.len() as u64;
+            if !functions.contains(&&*f.name) {
+                functions.push(&*f.name);
+                symbols.entry(f.name.clone()).or_insert(next);
+            }
+        }
         for v in vars {
             if let Some(init) = &v.init {
                 let mut bytes = Vec::new();
@@ -144,7 +155,7 @@ impl Program {
                     .map(|d| d.unwrap_or(0))
                     .chain((v.vector > 1).then_some(v.vector.into()))
                     .collect();
-                flatten(init, v.ty, &dims, &addresses, &mut bytes);
+                flatten(init, v.ty, &dims, &symbols, &mut bytes);
                 bytes.truncate(v.size() as usize);
                 if let Some(a) = addresses.get(&v.name) {
                     // The allocation was made for this size.
@@ -209,6 +220,11 @@ impl Program {
             return Ok(c.clone());
         }
         let f = self.entry(entry)?;
+        // Decoding indexes operands freely: that their number and shape fit the form is the
+        // verifier's word (rule 2), and no code is decoded without it.
+        if let Some(e) = crate::verify::verify(&self.module).into_iter().next() {
+            return Err(LaunchError::Invalid(e));
+        }
         let code = decode::decode(&self.module, f, &self.addresses).map_err(|r| {
             LaunchError::Fault(Box::new(Fault {
                 pos: r.pos,
@@ -283,6 +299,7 @@ impl Program {
         let races = o.races.then(|| race::RaceGrid {
             global: shadow::GridShadow::new(),
             objects: Mutex::default(),
+            maps: Mutex::default(),
         });
         let g = state::Grid {
             code: &code,

@@ -72,12 +72,17 @@ pub(crate) struct Warp {
     pub(crate) live: u32,
     pub(crate) regs: Vec<Lanes>,
     pub(crate) def: Vec<u32>,
+    /// Halves that are defined where the whole is not (see `partial`).
+    pub(crate) half: Vec<[u32; 2]>,
     pub(crate) groups: Vec<Group>,
     /// `cp.async` groups committed, by lane.
     pub(crate) cp_group: [u32; 32],
     pub(crate) pending: Vec<Pending>,
     /// Bulk groups: committed, by lane.
     pub(crate) bulk_group: [u32; 32],
+    /// The group of a lane's last bulk copy, and the last group that it waited for.
+    pub(crate) bulk_issued: [u32; 32],
+    pub(crate) bulk_waited: [u32; 32],
     pub(crate) wgmma: super::wgmma::InFlight,
     pub(crate) local: Vec<u8>,
     pub(crate) ticks: u64,
@@ -197,8 +202,7 @@ impl Machine<'_> {
                 }
             }
         }
-        let d = &mut self.w.def[s as usize];
-        *d = (*d & !mask) | (def & mask);
+        self.w.define(s, mask, def);
     }
 
     /// Writes one lane.

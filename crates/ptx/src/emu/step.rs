@@ -231,7 +231,7 @@ fn step(w: &mut Warp, c: &mut Cta, g: &Grid<'_>, k: usize) -> Result<(), Box<Fau
         return Err(fault(w, c, ins, l, FaultKind::InFlight(code.slot_name(s))));
     }
     match &ins.op {
-        Op::Alu { f, d, s } => alu(w, f, d, s, mask),
+        Op::Alu { f, d, s, part } => alu(w, f, d, s, *part, mask),
         Op::Nop if ins.sync == Meet::None => {}
         Op::Nop => {
             if !synced(w, c, g, k, ins, mask, |_, _| Ok(()))? {
@@ -265,8 +265,16 @@ fn step(w: &mut Warp, c: &mut Cta, g: &Grid<'_>, k: usize) -> Result<(), Box<Fau
     Ok(())
 }
 
-fn alu(w: &mut Warp, f: &Alu, d: &[Slot], s: &[Slot], mask: u32) {
+fn alu(w: &mut Warp, f: &Alu, d: &[Slot], s: &[Slot], part: Part, mask: u32) {
     let def = s.iter().fold(u32::MAX, |x, s| x & w.def[*s as usize]);
+    if def & mask == mask {
+        for d in d.iter().filter(|d| **d != NONE) {
+            w.def[*d as usize] |= mask;
+        }
+    } else {
+        // Before the results are written: a rule may look at the sources' values.
+        w.define_parts(part, d, s, mask);
+    }
     let mut out = [0u64; 32];
     match f {
         Alu::F1(f) => f(&w.regs[s[0] as usize], &mut out),
@@ -290,10 +298,6 @@ fn alu(w: &mut Warp, f: &Alu, d: &[Slot], s: &[Slot], mask: u32) {
                     }
                 }
             }
-            for d in d.iter().filter(|d| **d != NONE) {
-                let x = &mut w.def[*d as usize];
-                *x = (*x & !mask) | (def & mask);
-            }
             return;
         }
     }
@@ -311,8 +315,6 @@ fn alu(w: &mut Warp, f: &Alu, d: &[Slot], s: &[Slot], mask: u32) {
             }
         }
     }
-    let x = &mut w.def[d as usize];
-    *x = (*x & !mask) | (def & mask);
 }
 
 /// Runs a `.sync` instruction for those lanes whose partners are all here. `true`: the whole
@@ -412,7 +414,7 @@ fn copies(w: &mut Warp, g: &Grid<'_>, list: &[Copy], mask: u32) {
                     w.regs[to as usize][l] = w.regs[from as usize][l];
                 }
                 let d = w.def[from as usize];
-                w.def[to as usize] = (w.def[to as usize] & !mask) | (d & mask);
+                w.define(to, mask, d);
             }
             Copy::Bytes { from, to, len } => {
                 for l in Warp::lanes(mask) {
@@ -562,7 +564,10 @@ fn control(
             enter(w, c, g, k, ins, (x.entry, n as u32), &x.copy_in, same)?;
         }
         Ctl::Ret => match w.groups[k].stack.pop() {
-            None => exit(w, c, k, mask),
+            None => {
+                waited(w, c, mask).map_err(|(l, kind)| fault(w, c, ins, l, kind))?;
+                exit(w, c, k, mask);
+            }
             Some(f) => {
                 match &g.code.ins[f.call as usize].op {
                     Op::Ctl(Ctl::Call { copy_out, .. }) => copies(w, g, copy_out, mask),
@@ -574,7 +579,10 @@ fn control(
                 w.groups[k].pc = f.call + 1;
             }
         },
-        Ctl::Exit => exit(w, c, k, mask),
+        Ctl::Exit => {
+            waited(w, c, mask).map_err(|(l, kind)| fault(w, c, ins, l, kind))?;
+            exit(w, c, k, mask);
+        }
         Ctl::Trap => {
             return Err(fault(
                 w,
@@ -605,6 +613,17 @@ fn merge_all(w: &mut Warp) {
     let mut k = 0;
     while k < w.groups.len() {
         k = merge(w, k) + 1;
+    }
+}
+
+/// Whether lanes that end have waited for their bulk copies out of shared memory.
+fn waited(w: &Warp, c: &Cta, mask: u32) -> Result<(), (usize, FaultKind)> {
+    if c.race.is_none() {
+        return Ok(());
+    }
+    match Warp::lanes(mask).find(|l| w.bulk_issued[*l] > w.bulk_waited[*l]) {
+        Some(l) => Err((l, FaultKind::BulkWait)),
+        None => Ok(()),
     }
 }
 

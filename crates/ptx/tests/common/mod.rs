@@ -3,9 +3,11 @@
 //! opinion on every text where it is installed.
 #![allow(dead_code, unreachable_pub)]
 
+mod ptxas;
+#[allow(unused_imports)] // Each test file takes what it needs.
+pub use ptxas::{assemble, assembles, ptxas};
+
 use attnc_ptx::emu::{Counters, FaultKind, Launch, LaunchError, Memory, Options, Program};
-use std::path::PathBuf;
-use std::process::Command;
 
 /// One launch over byte buffers; parameters are the buffers' addresses, then numbers.
 pub struct Run<'a> {
@@ -161,47 +163,4 @@ pub fn kernel(target: &str, version: &str, pointers: usize, decls: &str, body: &
          {loads}  mov.u32 %t, %tid.x;\n{body}\n  ret;\n}}\n",
         params.join(", ")
     )
-}
-
-/// NVIDIA's assembler: `$PTXAS`, then PATH.
-pub fn ptxas() -> Option<PathBuf> {
-    let named = std::env::var_os("PTXAS").map(PathBuf::from);
-    let on_path = std::env::var_os("PATH").and_then(|p| {
-        std::env::split_paths(&p)
-            .map(|d| d.join("ptxas"))
-            .find(|f| f.is_file())
-    });
-    let found = named.filter(|p| p.is_file()).or(on_path);
-    assert!(
-        found.is_some() || std::env::var_os("ATTNC_REQUIRE_PTXAS").is_none(),
-        "ptxas is required but not installed"
-    );
-    found
-}
-
-/// What ptxas says: `None` without ptxas.
-pub fn assembles(text: &str) -> Option<Result<(), String>> {
-    let tool = ptxas()?;
-    let dir = tempfile::tempdir().expect("temporary folder");
-    let src = dir.path().join("a.ptx");
-    std::fs::write(&src, text).expect("written");
-    let arch = attnc_ptx::parse(text).map_or("sm_80".into(), |m| m.arch().to_string());
-    let out = Command::new(tool)
-        .args(["-arch", &arch, "-O0", "-o"])
-        .arg(dir.path().join("a.o"))
-        .arg(&src)
-        .output()
-        .expect("ptxas runs");
-    Some(if out.status.success() {
-        Ok(())
-    } else {
-        Err(String::from_utf8_lossy(&out.stderr).into_owned())
-    })
-}
-
-/// Panics where ptxas refuses a text.
-pub fn assemble(text: &str) {
-    if let Some(Err(e)) = assembles(text) {
-        panic!("ptxas: {e}\n{text}");
-    }
 }

@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Keys: the regions of constant segment membership of a cell, their classes, and the panels that tiles step through.
 
-use attnc_tile::core::{Lie, Place, Port, Val, View};
+use attnc_tile::core::{FnId, Lie, Place, Port, Val, View};
 
 use super::classes::{self, Branches};
 use super::parts::TAG;
 use super::rows::{TileAt, each_tile, first_place};
 use super::{Parts, Task, log_fn};
 use crate::code::Code;
+
+/// What happens to the keys that a tile sees.
+#[derive(Clone, Copy)]
+pub(crate) enum Sweep {
+    /// The rows' largest scores are found.
+    Peak(FnId),
+    /// The states go on.
+    Step(FnId),
+}
 
 /// All keys that the rows `r0..r0+live` of the cell see, in every region. No row sees a position at or behind `limit` when causal.
 pub(crate) fn cell(
@@ -16,6 +25,7 @@ pub(crate) fn cell(
     task: &Task,
     g: Val,
     branches: Branches,
+    sweep: Sweep,
     limit: Val,
     r0: Val,
     live: Val,
@@ -38,7 +48,7 @@ pub(crate) fn cell(
         let b = c.load(p.ends, next);
         let some = c.lt(a, b);
         c.when(some, |c| {
-            region(c, p, task, g, branches, limit, a, b, r0, live)
+            region(c, p, task, g, branches, sweep, limit, a, b, r0, live)
         });
     });
 }
@@ -74,6 +84,7 @@ fn region(
     task: &Task,
     g: Val,
     branches: Branches,
+    sweep: Sweep,
     limit: Val,
     a: Val,
     b: Val,
@@ -117,6 +128,7 @@ fn region(
                     task,
                     g,
                     branches,
+                    sweep,
                     Class {
                         class,
                         mask,
@@ -171,6 +183,7 @@ fn run(
     task: &Task,
     g: Val,
     branches: Branches,
+    sweep: Sweep,
     keys: Class,
     a: Val,
     b: Val,
@@ -205,7 +218,7 @@ fn run(
         pack(c, p, task, g, branches, slot, keys, start, end, from, to);
         let at = c.mul(slot, capacity);
         let count = held(c, p, slot);
-        each_tile(c, p, live, |c, t| tile(c, p, slot, at, count, r0, t));
+        each_tile(c, p, live, |c, t| tile(c, p, sweep, slot, at, count, r0, t));
     });
 }
 
@@ -310,7 +323,7 @@ fn pack(
 }
 
 /// The steps of one tile over one panel.
-fn tile(c: &mut Code, p: &Parts, slot: Val, at: Val, count: Val, r0: Val, t: TileAt) {
+fn tile(c: &mut Code, p: &Parts, sweep: Sweep, slot: Val, at: Val, count: Val, r0: Val, t: TileAt) {
     let row = c.add(r0, t.lane);
     let zero = c.c(0);
     c.set(p.any, zero);
@@ -353,16 +366,7 @@ fn tile(c: &mut Code, p: &Parts, slot: Val, at: Val, count: Val, r0: Val, t: Til
                 let d = c.c(i64::from(p.nest.head_dim));
                 let wide = c.mul(here, d);
                 let s = p.tile_state(t.lane, t.wide);
-                let tiles = vec![
-                    s.m,
-                    s.l,
-                    s.o,
-                    Place {
-                        buf: p.q,
-                        at: t.wide,
-                    },
-                    Place { buf: p.k, at: wide },
-                    Place { buf: p.v, at: wide },
+                let keys = [
                     weights,
                     Place {
                         buf: p.kpos,
@@ -373,7 +377,17 @@ fn tile(c: &mut Code, p: &Parts, slot: Val, at: Val, count: Val, r0: Val, t: Til
                         at: row,
                     },
                 ];
-                c.call(p.fns.step, tiles, vec![t.live, live_k, mixed, careful]);
+                let q = Place {
+                    buf: p.q,
+                    at: t.wide,
+                };
+                let (k, v) = (Place { buf: p.k, at: wide }, Place { buf: p.v, at: wide });
+                let (f, mut tiles) = match sweep {
+                    Sweep::Peak(f) => (f, vec![s.m, q, k]),
+                    Sweep::Step(f) => (f, vec![s.m, s.l, s.o, q, k, v]),
+                };
+                tiles.extend(keys);
+                c.call(f, tiles, vec![t.live, live_k, mixed, careful]);
             };
             if p.nest.causal {
                 let first = c.load(p.kpos, here);

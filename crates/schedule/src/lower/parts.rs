@@ -63,6 +63,8 @@ pub(crate) struct TileState {
 pub(crate) struct Fns {
     pub(crate) init: FnId,
     pub(crate) step: FnId,
+    /// The first of two sweeps.
+    pub(crate) peak: Option<FnId>,
     pub(crate) finish: FnId,
     pub(crate) zeros: Option<FnId>,
     pub(crate) normalize: Option<FnId>,
@@ -213,6 +215,9 @@ impl<'a> Parts<'a> {
         let fns = Fns {
             init: c.function(step::init(e)),
             step: c.function(step::step(e, softmax, nest.causal)),
+            peak: nest
+                .two_sweeps
+                .then(|| c.function(step::peak(e, softmax, nest.causal))),
             finish: match nest.combine {
                 Combine::Mix { branches } => c.function(step::finish_mix(e, softmax, branches)),
                 Combine::Stream | Combine::Join | Combine::Merge => {

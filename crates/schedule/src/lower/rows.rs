@@ -112,7 +112,15 @@ fn cell(c: &mut Code, p: &Parts, task: &Task, g: Val, branches: Branches, lo: Va
         let live = c.sub(rows, r0);
         let live = c.min(live, block);
         each_tile(c, p, live, |c, t| begin_tile(c, p, task, r0, t));
-        keys::cell(c, p, task, g, branches, limit, r0, live);
+        if let Some(peak) = p.fns.peak {
+            let sweep = keys::Sweep::Peak(peak);
+            keys::cell(c, p, task, g, branches, sweep, limit, r0, live);
+        }
+        if p.fns.zeros.is_some() {
+            each_tile(c, p, live, |c, t| take_zeros(c, p, r0, t));
+        }
+        let sweep = keys::Sweep::Step(p.fns.step);
+        keys::cell(c, p, task, g, branches, sweep, limit, r0, live);
         each_tile(c, p, live, |c, t| end_tile(c, p, task, r0, t));
     });
     hi
@@ -349,19 +357,17 @@ fn begin_tile(c: &mut Code, p: &Parts, task: &Task, r0: Val, t: TileAt) {
     } else {
         c.call(p.fns.init, vec![state.m, state.l, state.o], vec![t.live]);
     }
-    if let Some(f) = p.fns.zeros {
-        let z = c.start(p.z);
-        c.counts(
-            z,
-            Place {
-                buf: p.rzeros,
-                at: row,
-            },
-            t.live,
-            log_fn(p.nest),
-        );
-        c.call(f, vec![state.m, state.l, state.o, z], vec![t.live]);
-    }
+}
+
+/// Takes the zero keys of a tile's rows into its states.
+fn take_zeros(c: &mut Code, p: &Parts, r0: Val, t: TileAt) {
+    let Some(f) = p.fns.zeros else { return };
+    let at = c.add(r0, t.lane);
+    let state = p.tile_state(t.lane, t.wide);
+    let z = c.start(p.z);
+    let counts = Place { buf: p.rzeros, at };
+    c.counts(z, counts, t.live, log_fn(p.nest));
+    c.call(f, vec![state.m, state.l, state.o, z], vec![t.live]);
 }
 
 /// Finishes the rows of a tile, or gives their states back to the chunk.

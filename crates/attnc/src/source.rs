@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What compilation can start from: a checked operator, or the text of a later stage.
+//!
+//! In: text whose first word names the stage. Out: a [`Source`], checked by the verifier of its stage.
+
+use attnc_graph::{Form, Header, OpGraph, ParseError};
+use attnc_spec::Operator;
+
+use crate::signature::Signature;
+
+/// The start of a compilation.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A checked operator.
+    Operator(Box<Operator>),
+    /// A graph, unfused or fused.
+    Graph(OpGraph),
+}
+
+/// Stages whose text can be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StageName {
+    /// `emit --stage graph`.
+    Graph,
+    /// `emit --stage fused`.
+    Fused,
+}
+
+impl StageName {
+    /// Every stage, in the order of the pipeline.
+    pub const ALL: [StageName; 2] = [StageName::Graph, StageName::Fused];
+
+    /// The first word of its text.
+    pub fn name(self) -> &'static str {
+        match self {
+            StageName::Graph => "graph",
+            StageName::Fused => "fused",
+        }
+    }
+
+    /// The stage that `text` is of, by its first line that is not blank or a comment: the name of the stage and a version.
+    pub fn of(text: &str) -> Option<StageName> {
+        let first = text
+            .lines()
+            .map(|l| l.split("//").next().unwrap_or_default().trim())
+            .find(|l| !l.is_empty())?;
+        let mut words = first.split_whitespace();
+        let (stage, version) = (words.next()?, words.next()?);
+        let numbered = version.bytes().all(|b| b.is_ascii_digit());
+        StageName::ALL
+            .into_iter()
+            .find(|s| s.name() == stage && numbered)
+    }
+}
+
+/// Why the text of a stage cannot be run.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SourceError {
+    /// A mistake in the text of a graph.
+    #[error("{0}")]
+    Graph(#[from] ParseError),
+}
+
+impl Source {
+    /// The program that `text` of `stage` says.
+    ///
+    /// # Errors
+    /// The first mistake, by line and column.
+    pub fn parse(stage: StageName, text: &str) -> Result<Source, SourceError> {
+        match stage {
+            StageName::Graph | StageName::Fused => Ok(Source::Graph(attnc_graph::parse(text)?)),
+        }
+    }
+
+    /// The names of stages whose text stands for less than an operator, for messages; `operator` for one.
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Source::Operator(_) => "operator",
+            Source::Graph(g) => match g.header().form {
+                Form::Graph => StageName::Graph.name(),
+                Form::Fused => StageName::Fused.name(),
+            },
+        }
+    }
+
+    /// What a host must know to call it.
+    pub fn signature(&self) -> Signature {
+        match self {
+            Source::Operator(op) => Signature::from(&**op),
+            Source::Graph(g) => Signature::from(g.header()),
+        }
+    }
+}
+
+impl From<&Operator> for Source {
+    fn from(op: &Operator) -> Source {
+        Source::Operator(Box::new(op.clone()))
+    }
+}
+
+impl From<&Header> for Signature {
+    fn from(h: &Header) -> Signature {
+        Signature {
+            name: h.name.clone(),
+            heads: h.heads,
+            kv_heads: h.kv_heads,
+            head_dim: h.head_dim,
+            dtype: h.dtype,
+            causal: h.causal,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_tells_the_stage() {
+        assert_eq!(StageName::of("graph 1 tiny\n"), Some(StageName::Graph));
+        assert_eq!(
+            StageName::of("// a comment\n\nfused 7 tiny"),
+            Some(StageName::Fused)
+        );
+        for other in [
+            "",
+            "attention graph {}",
+            "graph",
+            "graphs 1 x",
+            "let graph = 1",
+        ] {
+            assert_eq!(StageName::of(other), None, "{other}");
+        }
+    }
+}

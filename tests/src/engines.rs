@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Every engine, and one way to judge any of them by the oracle.
+//!
+//! In: a [`Case`]. Out: nothing if each row and lse obeys its bound, else the worst of them in words.
+
+use attnc::pipeline::{Choices, Plan};
+use attnc::{
+    Amount, Backend, Inputs, Outcome, Signature, Source, VerifyOptions, compile, execute, verify,
+};
+
+use crate::random::Case;
+
+/// An engine with how it is to compile.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// What runs.
+    pub backend: Backend,
+    /// Grouping of branches; none: the unfused graph, as lowered (graph interpreter only).
+    pub plan: Option<Plan>,
+    /// Rules to leave out.
+    pub without: Vec<String>,
+    /// Workers.
+    pub threads: usize,
+}
+
+impl Engine {
+    /// A backend under a plan.
+    pub fn new(backend: Backend, plan: Option<Plan>, threads: usize) -> Engine {
+        Engine {
+            backend,
+            plan,
+            without: Vec::new(),
+            threads,
+        }
+    }
+
+    /// Every engine that computes: the graph interpreter unfused and fused, the tile interpreter and machine code, both shared and
+    /// branch by branch.
+    pub fn all() -> Vec<Engine> {
+        let mut all = vec![Engine::new(Backend::InterpGraph, None, 1)];
+        for plan in [Plan::Share, Plan::Each] {
+            all.push(Engine::new(Backend::InterpGraph, Some(plan), 1));
+            all.push(Engine::new(Backend::InterpTile, Some(plan), 3));
+            all.push(Engine::new(Backend::Cpu, Some(plan), 2));
+        }
+        all
+    }
+
+    /// Runs a case.
+    ///
+    /// # Errors
+    /// What the compiler or the engine says.
+    pub fn run(&self, c: &Case, x: &Inputs) -> Result<Outcome, String> {
+        let mut source = Source::from(&c.op);
+        if self.plan.is_none() {
+            // As if the lowered graph were the fused one: nothing rewrites it.
+            let text = attnc_graph::lower(&c.op).map_err(|e| e.to_string())?;
+            let text = attnc_graph::print(&text).replacen("graph", "fused", 1);
+            source = Source::Graph(attnc_graph::parse(&text).map_err(|e| e.to_string())?);
+        }
+        let choices = Choices {
+            plan: self.plan.unwrap_or(Plan::Auto),
+            without: self.without.clone(),
+            ..Choices::new("x86_64")
+        };
+        let mut engine = compile(&source, self.backend, &choices).map_err(|e| e.to_string())?;
+        let signature = Signature::from(&c.op);
+        execute(&mut *engine, &signature, x, self.threads, 1, &|_| ()).map_err(|e| e.to_string())
+    }
+
+    /// Runs a case and judges every row of it by the oracle.
+    ///
+    /// # Errors
+    /// A failure of the engine, or the worst row.
+    pub fn check(&self, c: &Case) -> Result<Outcome, String> {
+        let s = Signature::from(&c.op);
+        let x = Inputs::generate(&s, c.batch as u64, c.seq_len as u64, c.seed)
+            .map_err(|e| e.to_string())?;
+        let got = self.run(c, &x).map_err(|e| format!("{self:?}: {e}"))?;
+        self.judge(c, &x, &got)?;
+        Ok(got)
+    }
+
+    /// Judges every row of a result.
+    ///
+    /// # Errors
+    /// The worst row.
+    pub fn judge(&self, c: &Case, x: &Inputs, got: &Outcome) -> Result<(), String> {
+        let options = VerifyOptions {
+            amount: Amount::All,
+            seed: 0,
+            boundaries: &[],
+            place: self.backend.place(),
+            threads: 1,
+        };
+        let (out, lse) = (got.out.view(), got.lse.view());
+        let v = verify(&c.op, x, &out, &lse, &options, &|_| ()).map_err(|e| e.to_string())?;
+        if v.verdict.passed {
+            Ok(())
+        } else {
+            Err(format!("{self:?}: {:?}, {:?}", v.verdict, v.worst))
+        }
+    }
+}
