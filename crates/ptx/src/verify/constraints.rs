@@ -62,6 +62,13 @@ pub(super) fn ranges(i: &Instr, bad: &mut Bad) {
                 range(3, (0..=size).contains(&v), "at most the copy's size");
             }
         }
+        "tensormap" if i.args.len() == 3 && i.has("replace") => {
+            range(
+                1,
+                int(1).is_some_and(|v| (0..5).contains(&v)),
+                "from 0 to 4",
+            );
+        }
         "setmaxnreg" => {
             let v = int(0).unwrap_or(0);
             range(

@@ -51,12 +51,20 @@ impl Verifier {
         if i.opcode() == "call" {
             self.call(i, &mut bad);
         } else {
-            let least = f.operands.iter().filter(|s| !s.optional).count();
-            if i.args.len() < least || i.args.len() > f.operands.len() {
+            let mut least = f.operands.iter().filter(|s| !s.optional).count();
+            let mut most = f.operands.len();
+            // A cache policy comes last, just where the modifier asks for it.
+            let policy = f.slots.iter().any(|s| s.name == "L2::cache_hint");
+            if policy && i.has("L2::cache_hint") {
+                least += 1;
+            } else if policy {
+                most -= 1;
+            }
+            if i.args.len() < least || i.args.len() > most {
                 bad.push(VerifyErrorKind::Count {
                     found: i.args.len(),
                     least,
-                    most: f.operands.len(),
+                    most,
                 });
             }
             self.operands(i, f, &mut bad);
@@ -82,6 +90,8 @@ impl Verifier {
                 What::Pred => Some(Type::Pred),
                 // A descriptor, where it is no fragment.
                 What::Any if i.opcode() == "wgmma" => Some(Type::B64),
+                What::Any if i.opcode() == "cvta" => typed("T"),
+                What::Any if i.has("replace") && k + 1 == i.args.len() => typed("T"),
                 What::Address | What::Const | What::Label | What::Any => None,
             };
             let w = Want {
