@@ -11,6 +11,11 @@ use attnc_tensor::{DType, Tensor};
 use object::{Object, ObjectSection, ObjectSymbol};
 use support::*;
 
+const CC: Tool = Tool {
+    name: "cc",
+    required_by: "ATTNC_REQUIRE_CC",
+};
+
 /// Shared heads, an odd head dimension, ragged ends, a branch that leaves rows out.
 fn operator(name: &str, dtype: DType, causal: bool) -> Operator {
     let branch = |w, dilation| Branch {
