@@ -50,6 +50,8 @@ pub(crate) struct Head<'a> {
     pub(crate) params: usize,
     pub(crate) returns: Returns,
     pub(crate) export: bool,
+    /// Whether the body names moves, tile functions and tables.
+    pub(crate) names: bool,
 }
 
 impl<'a> Head<'a> {
@@ -59,6 +61,7 @@ impl<'a> Head<'a> {
             params,
             returns: Returns::Nothing,
             export: false,
+            names: false,
         }
     }
 }
@@ -157,7 +160,11 @@ impl Unit<'_> {
             body.fns.push(id);
         }
         let name = format!("attnc_{}.{}.tasks", core.name, body.level.name());
-        self.function(body, Head::local(&name, 4), &[], entry::tasks)
+        let head = Head {
+            names: true,
+            ..Head::local(&name, 4)
+        };
+        self.function(body, head, &[], entry::tasks)
     }
 
     /// The entry points of the C ABI.
@@ -172,6 +179,7 @@ impl Unit<'_> {
             params,
             returns,
             export: true,
+            names: false,
         };
         let mut add = |of: &str, head: Head<'_>, calls: &[usize], make: fn(&mut Under<'_, '_>)| {
             let name = format!("attnc_{}_{of}", self.core.name);
@@ -181,8 +189,12 @@ impl Unit<'_> {
             };
             self.function(base, head, calls, make)
         };
+        let plan = Head {
+            names: true,
+            ..head(2, Returns::Int64)
+        };
         let detect: Vec<usize> = level.into_iter().collect();
-        let plan = add("plan", head(2, Returns::Int64), &detect, entry::plan)?;
+        let plan = add("plan", plan, &detect, entry::plan)?;
         let workspace = add("workspace", head(1, Returns::Int64), &[], entry::workspace)?;
         let run = add("run", head(4, Returns::Int32), runs, entry::run)?;
         let forward = add(
@@ -197,6 +209,25 @@ impl Unit<'_> {
             run,
             forward,
         })
+    }
+
+    /// Cranelift's form with names instead of numbers, in its own notation for names.
+    fn named(&self, ctx: &Context, name: &str) -> String {
+        let mut s = ctx.func.display().to_string();
+        let own = ctx.func.name.to_string();
+        s = s.replacen(&own, &format!("%{name}"), 1);
+        // Highest first: one number may be the beginning of another.
+        for (i, to) in ctx.func.params.user_named_funcs().iter().rev() {
+            let place = to.index as usize;
+            let (old, name) = if to.namespace == 0 {
+                (format!("{to} "), format!("{} ", self.functions[place].name))
+            } else {
+                let table = &self.core.tables[place].name;
+                (i.to_string(), format!("attnc_{}.{table}", self.core.name))
+            };
+            s = s.replace(&format!("colocated {old}"), &format!("colocated %{name}"));
+        }
+        s
     }
 
     /// Builds and compiles one function; a body that has not returned returns zero.
@@ -227,10 +258,19 @@ impl Unit<'_> {
                 patchable: false,
             })
         };
-        let moves = body.moves.iter().map(|(k, i)| (*k, import(*i))).collect();
-        let fns = body.fns.iter().map(|i| import(*i)).collect();
+        let (moves, fns): (&[_], &[_]) = if head.names {
+            (&body.moves, &body.fns)
+        } else {
+            (&[], &[])
+        };
+        let moves = moves.iter().map(|(k, i)| (*k, import(*i))).collect();
+        let fns = fns.iter().map(|i| import(*i)).collect();
         let calls = calls.iter().map(|i| import(*i)).collect();
-        let tables: Vec<GlobalValue> = (0..self.core.tables.len())
+        let tables: Vec<GlobalValue> = (0..if head.names {
+            self.core.tables.len()
+        } else {
+            0
+        })
             .map(|i| {
                 let name = ctx
                     .func
@@ -280,7 +320,7 @@ impl Unit<'_> {
         fx.b.seal_all_blocks();
         fx.b.finalize(body.isa.frontend_config());
         let clif = if self.clif {
-            ctx.func.display().to_string()
+            self.named(&ctx, head.name)
         } else {
             String::new()
         };

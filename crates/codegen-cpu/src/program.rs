@@ -21,6 +21,9 @@ pub enum CodegenError {
     /// The program was compiled for another processor.
     #[error("the program was compiled for {0}, not for this machine")]
     OtherMachine(&'static str),
+    /// A target that is no processor family of this code generator.
+    #[error("no machine code for the target {0} is made by this back end")]
+    Foreigner(String),
     /// Cranelift has no back end for a family that we name: a bug of ours.
     #[error(transparent)]
     Target(cranelift_codegen::isa::LookupError),
