@@ -3,6 +3,7 @@
 //!
 //! In: a checked operator. Out: every stage in turn. Each function is one arrow of ARCHITECTURE.md's first picture.
 
+use attnc_codegen_cpu::{CodegenError, CpuTarget, Program};
 use attnc_graph::{GraphError, OpGraph};
 use attnc_rewrite::{CostModel, Options, RewriteError};
 use attnc_schedule::{LowerError, Schedule, ScheduleError};
@@ -105,4 +106,34 @@ pub fn tile(fused: &OpGraph, choices: &Choices) -> Result<Core, CompileError> {
     let core = attnc_schedule::lower(&nest, &sched)?;
     verify::core(&core).map_err(CompileError::Verify)?;
     Ok(core)
+}
+
+/// core program -> machine code: the bytes of memory, of object files and of the stage `asm`.
+///
+/// # Errors
+/// A program for a target that is no CPU; a bug of the code generator.
+pub fn machine(core: &Core) -> Result<Program, CodegenError> {
+    attnc_codegen_cpu::compile(core, cpu(core)?)
+}
+
+/// core program -> Cranelift's form of every function, to read.
+///
+/// # Errors
+/// As for [`machine`].
+pub fn clif(core: &Core) -> Result<String, CodegenError> {
+    attnc_codegen_cpu::clif(core, cpu(core)?)
+}
+
+/// core programs -> one object file that calls itself `name` and exports the C ABI of each; its headers come from
+/// [`attnc_codegen_cpu::header`].
+///
+/// # Errors
+/// As for [`machine`]; programs for different targets, or two of one name.
+pub fn object(name: &str, cores: &[Core]) -> Result<Vec<u8>, CodegenError> {
+    let programs: Vec<Program> = cores.iter().map(machine).collect::<Result<_, _>>()?;
+    attnc_codegen_cpu::object(name, &programs)
+}
+
+fn cpu(core: &Core) -> Result<CpuTarget, CodegenError> {
+    CpuTarget::of_name(&core.target).ok_or_else(|| CodegenError::Foreigner(core.target.clone()))
 }

@@ -28,6 +28,9 @@ pub(crate) enum Failure {
     /// A stage of the compiler refused.
     #[error(transparent)]
     Compile(#[from] attnc::pipeline::CompileError),
+    /// The code generator refused.
+    #[error(transparent)]
+    Codegen(#[from] attnc::CodegenError),
     /// A graph that has no JSON form: none has.
     #[error(transparent)]
     Json(#[from] attnc_graph::JsonError),
@@ -122,6 +125,7 @@ impl Failure {
             | Failure::NotBuiltYet(_)
             | Failure::Lacking { .. }
             | Failure::Compile(_)
+            | Failure::Codegen(_)
             | Failure::Json(_)
             | Failure::Stdout(_)
             | Failure::Write { .. }

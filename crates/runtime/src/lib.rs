@@ -7,7 +7,9 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
-use attnc_codegen_cpu::{ABI, Args, ERROR_ABI, ERROR_NULL, ERROR_SHAPE, Jit};
+use attnc_codegen_cpu::{
+    ABI, Args, ERROR_ABI, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE, Jit,
+};
 use attnc_tensor::{Slice, SliceMut, Storage, View, ViewMut};
 use attnc_tile::core::Core;
 
@@ -153,20 +155,10 @@ pub fn launch(
         lse_stride: [ls[0] as i64, ls[1] as i64],
     };
     let mut plan = vec![0u64; jit.layout().plan_bytes.div_ceil(8)];
-    let tasks = match jit.plan(&args, &mut plan) {
-        ERROR_ABI => {
-            return Err(LaunchError::Plan(
-                "their size or version is another build's",
-            ));
-        }
-        ERROR_SHAPE => {
-            return Err(LaunchError::Plan(
-                "batch or sequence length is negative or beyond 2^47",
-            ));
-        }
-        ERROR_NULL => return Err(LaunchError::Plan("a tensor with elements has no memory")),
-        n => n,
-    };
+    let tasks = jit.plan(&args, &mut plan);
+    if tasks < 0 {
+        return Err(LaunchError::Plan(refusal(tasks)));
+    }
     if tasks == 0 {
         return Ok(Stats::default());
     }
@@ -174,6 +166,18 @@ pub fn launch(
         .threads
         .clamp(1, usize::try_from(tasks).unwrap_or(usize::MAX));
     run(jit, &plan, tasks, threads, progress)
+}
+
+/// What a negative code of the generated functions says.
+fn refusal(code: i64) -> &'static str {
+    match code {
+        ERROR_ABI => "their size or version is another build's",
+        ERROR_SHAPE => "batch or sequence length is negative, or beyond 2^47 positions in all",
+        ERROR_NULL => "a tensor with elements has no memory",
+        ERROR_RANGE => "tasks that the plan does not have",
+        ERROR_WORKSPACE => "a workspace that is null or not aligned to 64 bytes",
+        _ => "a code of another build",
+    }
 }
 
 /// Splits the tasks into contiguous ranges, one a worker, and runs them.
@@ -184,8 +188,9 @@ fn run(
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<Stats, LaunchError> {
-    let bytes = jit.layout().workspace_bytes;
+    let bytes = jit.workspace(plan);
     let (done, stop) = (AtomicI64::new(0), AtomicBool::new(false));
+    let failed = AtomicI64::new(0);
     let (extra, madds) = (AtomicU64::new(0), AtomicU64::new(0));
     let worker = |w: usize| -> (i64, f64) {
         let (n, w) = (threads as i64, w as i64);
@@ -201,8 +206,11 @@ fn run(
             // exclusively; tasks write disjoint rows (the race rule of the tile verifier), and every task is run once; the workspace is
             // this worker's own, aligned and long enough.
             #[allow(unsafe_code)]
-            unsafe {
-                jit.run(plan, at, end, memory[offset..].as_mut_ptr());
+            let code = unsafe { jit.run(plan, at, end, memory[offset..].as_mut_ptr()) };
+            if code < 0 {
+                failed.store(i64::from(code), Ordering::Relaxed);
+                stop.store(true, Ordering::Relaxed);
+                break;
             }
             let counter = offset + jit.layout().counter as usize;
             let issued = memory[counter..counter + 8]
@@ -227,6 +235,10 @@ fn run(
             .map_err(|e| LaunchError::Threads(e.to_string()))?;
         pool.broadcast(|c| worker(c.index()))
     };
+    let failed = failed.load(Ordering::Relaxed);
+    if failed < 0 {
+        return Err(LaunchError::Plan(refusal(failed)));
+    }
     if stop.load(Ordering::Relaxed) {
         return Err(LaunchError::Cancelled);
     }

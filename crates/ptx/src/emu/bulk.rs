@@ -248,7 +248,7 @@ impl Machine<'_> {
         while k < self.w.pending.len() {
             let p = &self.w.pending[k];
             let l = p.lane as usize;
-            if mask >> l & 1 == 1 && p.group + n <= self.w.cp_group[l] {
+            if mask >> l & 1 == 1 && p.group.saturating_add(n) <= self.w.cp_group[l] {
                 let p = self.w.pending.remove(k);
                 self.land(&p)?;
             } else {
@@ -390,6 +390,7 @@ impl Machine<'_> {
         if grouped {
             clock = self.w.bulk_group[lane] + 1;
             actor = self.c.race.as_ref().map_or(0, |r| r.bulk_actor(tid));
+            self.w.bulk_issued[lane] = clock;
         }
         let who = Who::Engine {
             actor,
@@ -489,8 +490,13 @@ fn bulk(d: &mut Dec<'_>, i: &Instr) -> Out {
             m.land_where(|b| {
                 b.warp == w
                     && mask >> b.lane & 1 == 1
-                    && b.group.is_some_and(|g| g + n <= groups[b.lane as usize])
+                    && b.group
+                        .is_some_and(|g| g.saturating_add(n) <= groups[b.lane as usize])
             })?;
+            for l in Warp::lanes(mask) {
+                let done = &mut m.w.bulk_waited[l];
+                *done = (*done).max(groups[l].saturating_sub(n));
+            }
             if let Some(r) = m.c.race.as_mut() {
                 for l in Warp::lanes(mask) {
                     if groups[l] > n {

@@ -234,6 +234,17 @@ pub(crate) fn fence(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
         };
         return Ok((Op::Exec(Box::new(run)), Meet::None, Class::Barrier));
     }
+    if i.has("tensormap::generic") && i.has("acquire") {
+        let a = d.addr(&i.args[0])?;
+        let run = move |m: &mut Machine<'_>, mask: u32| {
+            m.need_addr(a, mask)?;
+            for l in Warp::lanes(mask) {
+                m.map_acquired(m.address(a, l));
+            }
+            Ok(())
+        };
+        return Ok((Op::Exec(Box::new(run)), Meet::None, Class::Barrier));
+    }
     if i.has("proxy") {
         return Ok((Op::Nop, Meet::None, Class::Barrier));
     }

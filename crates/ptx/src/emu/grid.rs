@@ -95,6 +95,8 @@ impl Block {
                     cp_group: [0; 32],
                     pending: Vec::new(),
                     bulk_group: [0; 32],
+                    bulk_issued: [0; 32],
+                    bulk_waited: [0; 32],
                     wgmma: Default::default(),
                     local: vec![0; g.code.local as usize * 32],
                     ticks: 0,

@@ -123,12 +123,31 @@ pub(crate) struct RaceCta {
     /// Release sequences at shared addresses.
     pub(crate) objects: BTreeMap<u64, Published>,
     pub(crate) actors: u32,
+    /// Which version of a tensor map this block has acquired.
+    pub(crate) maps: BTreeMap<u64, u32>,
 }
 
 /// The race state of a launch.
 pub(crate) struct RaceGrid {
     pub(crate) global: GridShadow,
     pub(crate) objects: std::sync::Mutex<BTreeMap<u64, Published>>,
+    /// How often the tensor map at an address was written in this launch.
+    pub(crate) maps: std::sync::Mutex<BTreeMap<u64, u32>>,
+}
+
+impl RaceGrid {
+    /// The version of the tensor map at an address, after `more` further writes; 0 if this
+    /// launch did not make it.
+    pub(crate) fn map_version(&self, addr: u64, more: u32) -> u32 {
+        let mut m = self
+            .maps
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if more > 0 {
+            *m.entry(addr).or_default() += more;
+        }
+        m.get(&addr).copied().unwrap_or(0)
+    }
 }
 
 impl RaceCta {
@@ -145,6 +164,7 @@ impl RaceCta {
             seen: vec![Vec::new(); t],
             shared: Shadow::new(shared_bytes),
             objects: BTreeMap::new(),
+            maps: BTreeMap::new(),
             actors: 3 * t as u32 + warps,
         }
     }

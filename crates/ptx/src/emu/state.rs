@@ -80,6 +80,9 @@ pub(crate) struct Warp {
     pub(crate) pending: Vec<Pending>,
     /// Bulk groups: committed, by lane.
     pub(crate) bulk_group: [u32; 32],
+    /// The group of a lane's last bulk copy, and the last group that it waited for.
+    pub(crate) bulk_issued: [u32; 32],
+    pub(crate) bulk_waited: [u32; 32],
     pub(crate) wgmma: super::wgmma::InFlight,
     pub(crate) local: Vec<u8>,
     pub(crate) ticks: u64,

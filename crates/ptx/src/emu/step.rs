@@ -564,7 +564,10 @@ fn control(
             enter(w, c, g, k, ins, (x.entry, n as u32), &x.copy_in, same)?;
         }
         Ctl::Ret => match w.groups[k].stack.pop() {
-            None => exit(w, c, k, mask),
+            None => {
+                waited(w, c, mask).map_err(|(l, kind)| fault(w, c, ins, l, kind))?;
+                exit(w, c, k, mask);
+            }
             Some(f) => {
                 match &g.code.ins[f.call as usize].op {
                     Op::Ctl(Ctl::Call { copy_out, .. }) => copies(w, g, copy_out, mask),
@@ -576,7 +579,10 @@ fn control(
                 w.groups[k].pc = f.call + 1;
             }
         },
-        Ctl::Exit => exit(w, c, k, mask),
+        Ctl::Exit => {
+            waited(w, c, mask).map_err(|(l, kind)| fault(w, c, ins, l, kind))?;
+            exit(w, c, k, mask);
+        }
         Ctl::Trap => {
             return Err(fault(
                 w,
@@ -607,6 +613,17 @@ fn merge_all(w: &mut Warp) {
     let mut k = 0;
     while k < w.groups.len() {
         k = merge(w, k) + 1;
+    }
+}
+
+/// Whether lanes that end have waited for their bulk copies out of shared memory.
+fn waited(w: &Warp, c: &Cta, mask: u32) -> Result<(), (usize, FaultKind)> {
+    if c.race.is_none() {
+        return Ok(());
+    }
+    match Warp::lanes(mask).find(|l| w.bulk_issued[*l] > w.bulk_waited[*l]) {
+        Some(l) => Err((l, FaultKind::BulkWait)),
+        None => Ok(()),
     }
 }
 
