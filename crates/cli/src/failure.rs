@@ -16,13 +16,13 @@ pub(crate) enum Failure {
     #[error("{0}: not built yet")]
     NotBuiltYet(String),
     /// A target that this machine does not run.
-    #[error(
-        "this machine does not run code for {target}: its processor is {here}; `--target {here}` runs here"
-    )]
+    #[error("this machine does not run {target}: it lacks {missing}; `--target {here}` runs here")]
     Lacking {
         /// What was asked for.
         target: String,
-        /// What there is.
+        /// What it needs and this machine has not.
+        missing: String,
+        /// What runs here.
         here: &'static str,
     },
     /// A stage of the compiler refused.

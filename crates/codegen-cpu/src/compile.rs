@@ -29,8 +29,10 @@ use crate::tiles;
 pub(crate) struct Unit<'c> {
     pub(crate) core: &'c Core,
     pub(crate) target: CpuTarget,
-    layout: Layout,
+    layout: &'c Layout,
     pool: FunctionBuilderContext,
+    /// Place of the first of `functions` in the program.
+    first: usize,
     functions: Vec<Function>,
     /// Whether the functions' CLIF is kept.
     clif: bool,
@@ -90,14 +92,6 @@ pub(crate) fn compile_for(
     triple: &Triple,
     clif: bool,
 ) -> Result<Program, CodegenError> {
-    let mut u = Unit {
-        core,
-        target,
-        layout: Layout::of(core),
-        pool: FunctionBuilderContext::new(),
-        functions: Vec::new(),
-        clif,
-    };
     let data = core
         .tables
         .iter()
@@ -106,27 +100,53 @@ pub(crate) fn compile_for(
             bytes: t.data.iter().flat_map(|x| x.to_le_bytes()).collect(),
         })
         .collect();
-    let mut runs = Vec::new();
-    let mut base = None;
-    for &level in target.levels() {
+    let layout = Layout::of(core);
+    // Levels know nothing of each other, so each is compiled in a thread of its own: compiling stands before every first run. Where
+    // its functions will stand is known beforehand.
+    let each = moves(core).len() + core.fns.len() + 1;
+    let unit = &|first: usize, level: Level| -> Result<_, CodegenError> {
+        let mut u = Unit {
+            core,
+            target,
+            layout: &layout,
+            pool: FunctionBuilderContext::new(),
+            first,
+            functions: Vec::new(),
+            clif,
+        };
         let mut body = Body {
             level,
             isa: target.isa(triple.clone(), level)?,
             moves: Vec::new(),
             fns: Vec::new(),
         };
-        runs.push(u.body(&mut body)?);
-        base.get_or_insert(body);
-    }
-    let Some(base) = base else {
-        return Err(CodegenError::Machine(target.name()));
+        let run = u.body(&mut body)?;
+        Ok((u, body, run))
     };
+    let (mut u, base, runs) = std::thread::scope(|s| {
+        let workers: Vec<_> = (target.levels().iter().enumerate().skip(1))
+            .map(|(i, level)| {
+                let make = move || unit(i * each, *level).map(|(u, _, run)| (u.functions, run));
+                std::thread::Builder::new().spawn_scoped(s, make)
+            })
+            .collect();
+        let (mut u, base, run) = unit(0, Level::Base)?;
+        let mut runs = vec![run];
+        for w in workers {
+            let made = w.map_err(|e| CodegenError::Memory(e.to_string()))?.join();
+            let (functions, run) = made.map_err(|_| CodegenError::Worker)??;
+            u.functions.extend(functions);
+            runs.push(run);
+        }
+        Ok::<_, CodegenError>((u, base, runs))
+    })?;
     let level = detect::function(target, &core.name)?.map(|f| u.push(f));
     let entries = u.entries(&base, level, &runs)?;
+    let functions = u.functions;
     Ok(Program {
         target,
-        layout: u.layout,
-        functions: u.functions,
+        layout,
+        functions,
         data,
         entries,
     })
@@ -135,7 +155,7 @@ pub(crate) fn compile_for(
 impl Unit<'_> {
     fn push(&mut self, f: Function) -> usize {
         self.functions.push(f);
-        self.functions.len() - 1
+        self.first + self.functions.len() - 1
     }
 
     /// Moves, tile functions and the task loop of a level; yields the latter.
@@ -220,7 +240,10 @@ impl Unit<'_> {
         for (i, to) in ctx.func.params.user_named_funcs().iter().rev() {
             let place = to.index as usize;
             let (old, name) = if to.namespace == 0 {
-                (format!("{to} "), format!("{} ", self.functions[place].name))
+                (
+                    format!("{to} "),
+                    format!("{} ", self.functions[place - self.first].name),
+                )
             } else {
                 let table = &self.core.tables[place].name;
                 (i.to_string(), format!("attnc_{}.{table}", self.core.name))
@@ -241,10 +264,10 @@ impl Unit<'_> {
         let conv = CallConv::triple_default(body.isa.triple());
         let mut ctx = Context::new();
         ctx.func.signature = signature(head.params, head.returns, conv);
-        let place = self.functions.len();
+        let place = self.first + self.functions.len();
         ctx.func.name = UserFuncName::user(0, place as u32);
         let mut import = |i: usize| {
-            let f = &self.functions[i];
+            let f = &self.functions[i - self.first];
             let sig = ctx
                 .func
                 .import_signature(signature(f.params, f.returns, conv));
@@ -285,7 +308,7 @@ impl Unit<'_> {
             .collect();
         let names = Names {
             core: self.core,
-            layout: &self.layout,
+            layout: self.layout,
             moves,
             fns,
             tables,

@@ -59,8 +59,11 @@ pub enum CodegenError {
     /// An object file is for one family.
     #[error("one object file cannot hold code for {0} and for {1}")]
     MixedFamilies(&'static str, &'static str),
-    /// Memory for code.
-    #[error("no memory for code: {0}")]
+    /// A compiling thread ended early: a bug of ours.
+    #[error("a thread of the code generator failed")]
+    Worker,
+    /// Memory or a thread for making code.
+    #[error("no room to make code: {0}")]
     Memory(String),
 }
 
