@@ -6,6 +6,7 @@
 //! is called from generated code.
 
 mod compile;
+mod convert;
 mod detect;
 mod entry;
 mod fx;

@@ -4,6 +4,8 @@
 //! In: a compiled program and borrowed tensors, checked here once, so that generated code never leaves them. Out: results in place, and
 //! what the launch took. The bits of the result do not depend on the number of threads: a task's work is the same wherever it runs.
 
+pub mod machine;
+
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
