@@ -5,16 +5,19 @@
 
 use attnc_codegen_cpu::{CodegenError, CpuTarget, Program};
 use attnc_graph::{GraphError, OpGraph};
-use attnc_rewrite::{CostModel, Optimized, Options, RewriteError};
+use attnc_rewrite::{CostModel, Options, RewriteError};
 use attnc_schedule::{LowerError, Schedule, ScheduleError};
 use attnc_spec::Operator;
 use attnc_tile::core::{Core, KEY_STEP, QUERY_STEP};
 use attnc_tile::verify::{self, VerifyError};
 
-pub use attnc_rewrite::Plan;
+pub use attnc_rewrite::{Cost, Optimized, Plan, RuleInfo, Step, rules};
 
 /// E-nodes that no operator within the language's limits comes near.
 const NODE_LIMIT: usize = 2_000_000;
+
+/// The length that costs are estimated for.
+pub const NOMINAL_N: u64 = 32768;
 
 /// What the user can decide about a compilation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +84,7 @@ pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileErro
         nk: u64::from(KEY_STEP),
         chunk: u64::from(sched.chunk),
         head_dim: u64::from(h.head_dim),
-        nominal_n: 32768,
+        nominal_n: NOMINAL_N,
     };
     let options = Options {
         cost,
