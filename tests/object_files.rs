@@ -4,6 +4,7 @@
 #[path = "support/object.rs"]
 mod support;
 
+use attnc::pipeline::Choices;
 use attnc::{Inputs, Signature};
 use attnc_codegen_cpu::{CpuTarget, Jit, Level, asm, census, clif, compile, object};
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
@@ -103,6 +104,22 @@ fn objects_define_all_they_need_and_are_the_same_every_time() {
             file.sections()
                 .all(|s| s.kind() != object::SectionKind::UninitializedData || s.size() == 0)
         );
+    }
+}
+
+#[test]
+fn every_head_dimension_and_type_becomes_code_for_every_processor() {
+    for head_dim in [1, 2, 5, 64, 130, 256] {
+        for dtype in [DType::F32, DType::Bf16, DType::F16] {
+            let mut op = operator("op", dtype, head_dim % 2 == 0);
+            op.head_dim = head_dim;
+            for target in CpuTarget::ALL {
+                let core = core(&op, &Choices::new(target.name()));
+                if let Err(e) = compile(&core, target) {
+                    panic!("{head_dim} {dtype} {}: {e}", target.name());
+                }
+            }
+        }
     }
 }
 

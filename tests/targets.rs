@@ -97,3 +97,23 @@ fn native_is_resolved_in_what_is_printed() {
     let first = asm.lines().next();
     assert_eq!(first, Some(&*format!("; {}", std::env::consts::ARCH)));
 }
+
+#[test]
+fn every_example_becomes_code_for_every_processor() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../dsl/examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(examples).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let file = path.to_str().expect("UTF-8");
+        if path.extension().is_none_or(|e| e != "attn") {
+            continue;
+        }
+        seen += 1;
+        for target in ["x86_64", "aarch64"] {
+            let (code, out, err) = attnc(&["emit", file, "--stage", "asm", "--target", target]);
+            assert_eq!(code, Some(0), "{file} {target}: {err}");
+            assert!(out.contains("_forward:"), "{file}");
+        }
+    }
+    assert!(seen >= 8, "{seen} examples");
+}

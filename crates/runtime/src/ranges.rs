@@ -88,14 +88,17 @@ fn slice(range: &mut Range<i64>, workers: usize) -> Range<i64> {
 mod tests {
     use super::*;
 
+    /// What a task costs.
+    type Cost = fn(i64) -> u64;
+
     /// Workers in turns by the cost of what they have done so far: what each did, and the slices in order of taking.
-    fn simulate(tasks: i64, workers: usize, cost: impl Fn(i64) -> u64) -> (Vec<u64>, Vec<i64>) {
+    fn simulate(tasks: i64, workers: usize, cost: Cost) -> (Vec<u64>, Vec<i64>) {
         let ranges = Ranges::new(tasks, workers);
         let mut busy = vec![0u64; workers];
         let mut seen = Vec::new();
         let mut run = |busy: &mut u64, slice: Range<i64>| {
             assert!(!slice.is_empty() && slice.end - slice.start <= SLICE);
-            *busy += slice.clone().map(&cost).sum::<u64>();
+            *busy += slice.clone().map(cost).sum::<u64>();
             seen.extend(slice);
         };
         for w in 0..workers {
@@ -113,7 +116,7 @@ mod tests {
     #[test]
     fn every_task_is_taken_once_and_costs_come_out_even() {
         // Equal; causal, late chunks first; one heavy head at the end.
-        let costs: [(&str, fn(i64) -> u64); 3] = [
+        let costs: [(&str, Cost); 3] = [
             ("equal", |_| 10),
             ("causal", |t| 32 - t as u64 % 32),
             ("heavy end", |t| if t >= 300 { 8 } else { 1 }),
