@@ -4,12 +4,18 @@
 #[path = "support/object.rs"]
 mod support;
 
+use attnc::pipeline::Choices;
 use attnc::{Inputs, Signature};
-use attnc_codegen_cpu::{CpuTarget, Jit, Level, compile, object};
+use attnc_codegen_cpu::{CpuTarget, Jit, Level, asm, census, clif, compile, object};
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
 use attnc_tensor::{DType, Tensor};
 use object::{Object, ObjectSection, ObjectSymbol};
 use support::*;
+
+const CC: Tool = Tool {
+    name: "cc",
+    required_by: "ATTNC_REQUIRE_CC",
+};
 
 /// Shared heads, an odd head dimension, ragged ends, a branch that leaves rows out.
 fn operator(name: &str, dtype: DType, causal: bool) -> Operator {
@@ -102,6 +108,22 @@ fn objects_define_all_they_need_and_are_the_same_every_time() {
 }
 
 #[test]
+fn every_head_dimension_and_type_becomes_code_for_every_processor() {
+    for head_dim in [1, 2, 5, 64, 130, 256] {
+        for dtype in [DType::F32, DType::Bf16, DType::F16] {
+            let mut op = operator("op", dtype, head_dim % 2 == 0);
+            op.head_dim = head_dim;
+            for target in CpuTarget::ALL {
+                let core = core(&op, &Choices::new(target.name()));
+                if let Err(e) = compile(&core, target) {
+                    panic!("{head_dim} {dtype} {}: {e}", target.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn one_program_name_twice_or_two_families_are_refused() {
     let op = operator("op", DType::F32, false);
     let [x86, arm] = CpuTarget::ALL.map(|t| program(&op, t).1);
@@ -176,5 +198,53 @@ fn the_code_in_memory_is_that_of_the_object() {
         let differ = bytes.iter().zip(placed).filter(|(a, b)| a != b).count();
         // Only the distances of calls and tables are filled in.
         assert!(differ <= 4 * program.relocations(name), "{name}: {differ}");
+    }
+}
+
+#[test]
+fn listings_decode_every_byte_and_hold_no_addresses() {
+    for target in CpuTarget::ALL {
+        for dtype in [DType::F32, DType::Bf16, DType::F16] {
+            let op = operator("op", dtype, true);
+            let (core, program) = program(&op, target);
+            let bytes: usize = program.functions().map(|f| f.1.len()).sum();
+            let [code, constants, padding] = census(&program).expect("decodes");
+            assert_eq!(code + constants + padding, bytes);
+            // Nothing but room before aligned constants is unnamed: less than 16 bytes a function, and no large share of constants.
+            let functions = program.functions().count();
+            assert!(padding < 16 * functions, "{padding} of {bytes}");
+            assert!(constants < bytes / 8, "{constants} of {bytes}");
+            let text = asm(&program).expect("decodes");
+            assert!(text == asm(&compile(&core, target).expect("code")).expect("decodes"));
+            let clif = clif(&core, target).expect("code");
+            for (name, bytes) in program.functions() {
+                assert!(!bytes.is_empty(), "{name}");
+                assert!(text.contains(&format!("\n{name}:")), "{name}");
+                let head = format!("function %{name}(");
+                assert!(clif.contains(&head) || name.ends_with(".level"), "{name}");
+            }
+            assert!(!clif.contains("userextname") && !clif.contains("colocated u"));
+            let labels: Vec<&str> = text.lines().filter_map(|l| l.strip_suffix(':')).collect();
+            for line in text.lines() {
+                let mut words = line.split_whitespace();
+                let (Some(mnemonic), Some(to)) = (words.next(), words.next_back()) else {
+                    continue;
+                };
+                if mnemonic.starts_with('j')
+                    || mnemonic == "b"
+                    || mnemonic.starts_with("b.")
+                    || ["call", "bl", "cbz", "cbnz", "tbz", "tbnz", "adrp"].contains(&mnemonic)
+                {
+                    assert!(to.starts_with(".L") || to.starts_with("attnc_op"), "{line}");
+                    let known =
+                        labels.contains(&to) || to == "attnc_op_plan" || to == "attnc_op_run";
+                    assert!(known, "{line}");
+                }
+                assert!(
+                    !line.contains("[rip +  ") && !line.contains("[rip + 0x"),
+                    "{line}"
+                );
+            }
+        }
     }
 }

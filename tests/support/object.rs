@@ -8,13 +8,8 @@ use attnc::pipeline::{self, Choices};
 use attnc::{Amount, Inputs, VerifyOptions};
 use attnc_codegen_cpu::{CpuTarget, Program, compile, header, object};
 use attnc_spec::Operator;
-use attnc_tensor::{DType, Elem, Place, Tensor};
+use attnc_tensor::{Bounds, DType, Elem, Place, Tensor};
 use attnc_tile::core::Core;
-
-pub(crate) const CC: Tool = Tool {
-    name: "cc",
-    required_by: "ATTNC_REQUIRE_CC",
-};
 
 /// A program of the system.
 pub(crate) struct Tool {
@@ -135,8 +130,8 @@ fn tensor<T: Elem>(bytes: &[u8], shape: &[usize]) -> Tensor {
     Tensor::from_vec::<T>(elements, shape).expect("as many as the shape says")
 }
 
-/// Every row against the oracle, under the tolerances of the semantics.
-pub(crate) fn judge(op: &Operator, x: &Inputs, bytes: &[u8], what: &str) {
+/// Every row against the oracle, under the tolerances of the semantics, which it yields.
+pub(crate) fn judge(op: &Operator, x: &Inputs, bytes: &[u8], what: &str) -> Bounds {
     let (out, lse) = results(op, x, bytes);
     let options = VerifyOptions {
         amount: Amount::All,
@@ -148,4 +143,5 @@ pub(crate) fn judge(op: &Operator, x: &Inputs, bytes: &[u8], what: &str) {
     let found = attnc::verify(op, x, &out.view(), &lse.view(), &options, &|_| {});
     let found = found.expect("shapes fit");
     assert!(found.verdict.passed, "{what}: {found:?}");
+    found.verdict.bounds
 }

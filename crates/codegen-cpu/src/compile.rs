@@ -30,8 +30,10 @@ use crate::tiles;
 pub(crate) struct Unit<'c> {
     pub(crate) core: &'c Core,
     pub(crate) target: CpuTarget,
-    layout: Layout,
+    layout: &'c Layout,
     pool: FunctionBuilderContext,
+    /// Place of the first of `functions` in the program.
+    first: usize,
     functions: Vec<Function>,
     /// Whether the functions' CLIF is kept.
     clif: bool,
@@ -51,6 +53,8 @@ pub(crate) struct Head<'a> {
     pub(crate) params: usize,
     pub(crate) returns: Returns,
     pub(crate) export: bool,
+    /// Whether the body names moves, tile functions and tables.
+    pub(crate) names: bool,
 }
 
 impl<'a> Head<'a> {
@@ -60,6 +64,7 @@ impl<'a> Head<'a> {
             params,
             returns: Returns::Nothing,
             export: false,
+            names: false,
         }
     }
 }
@@ -88,14 +93,6 @@ pub(crate) fn compile_for(
     triple: &Triple,
     clif: bool,
 ) -> Result<Program, CodegenError> {
-    let mut u = Unit {
-        core,
-        target,
-        layout: Layout::of(core),
-        pool: FunctionBuilderContext::new(),
-        functions: Vec::new(),
-        clif,
-    };
     let data = core
         .tables
         .iter()
@@ -104,27 +101,53 @@ pub(crate) fn compile_for(
             bytes: t.data.iter().flat_map(|x| x.to_le_bytes()).collect(),
         })
         .collect();
-    let mut runs = Vec::new();
-    let mut base = None;
-    for &level in target.levels() {
+    let layout = Layout::of(core);
+    // Levels know nothing of each other, so each is compiled in a thread of its own: compiling stands before every first run. Where
+    // its functions will stand is known beforehand.
+    let each = moves(core).len() + core.fns.len() + 1;
+    let unit = &|first: usize, level: Level| -> Result<_, CodegenError> {
+        let mut u = Unit {
+            core,
+            target,
+            layout: &layout,
+            pool: FunctionBuilderContext::new(),
+            first,
+            functions: Vec::new(),
+            clif,
+        };
         let mut body = Body {
             level,
             isa: target.isa(triple.clone(), level)?,
             moves: Vec::new(),
             fns: Vec::new(),
         };
-        runs.push(u.body(&mut body)?);
-        base.get_or_insert(body);
-    }
-    let Some(base) = base else {
-        return Err(CodegenError::Machine(target.name()));
+        let run = u.body(&mut body)?;
+        Ok((u, body, run))
     };
+    let (mut u, base, runs) = std::thread::scope(|s| {
+        let workers: Vec<_> = (target.levels().iter().enumerate().skip(1))
+            .map(|(i, level)| {
+                let make = move || unit(i * each, *level).map(|(u, _, run)| (u.functions, run));
+                std::thread::Builder::new().spawn_scoped(s, make)
+            })
+            .collect();
+        let (mut u, base, run) = unit(0, Level::Base)?;
+        let mut runs = vec![run];
+        for w in workers {
+            let made = w.map_err(|e| CodegenError::Memory(e.to_string()))?.join();
+            let (functions, run) = made.map_err(|_| CodegenError::Worker)??;
+            u.functions.extend(functions);
+            runs.push(run);
+        }
+        Ok::<_, CodegenError>((u, base, runs))
+    })?;
     let level = detect::function(target, &core.name)?.map(|f| u.push(f));
     let entries = u.entries(&base, level, &runs)?;
+    let functions = u.functions;
     Ok(Program {
         target,
-        layout: u.layout,
-        functions: u.functions,
+        layout,
+        functions,
         data,
         entries,
     })
@@ -133,7 +156,7 @@ pub(crate) fn compile_for(
 impl Unit<'_> {
     fn push(&mut self, f: Function) -> usize {
         self.functions.push(f);
-        self.functions.len() - 1
+        self.first + self.functions.len() - 1
     }
 
     /// Moves, tile functions and the task loop of a level; yields the latter.
@@ -168,7 +191,11 @@ impl Unit<'_> {
             body.fns.push(id);
         }
         let name = format!("attnc_{}.{}.tasks", core.name, body.level.name());
-        self.function(body, Head::local(&name, 4), &[], entry::tasks)
+        let head = Head {
+            names: true,
+            ..Head::local(&name, 4)
+        };
+        self.function(body, head, &[], entry::tasks)
     }
 
     /// The entry points of the C ABI.
@@ -183,6 +210,7 @@ impl Unit<'_> {
             params,
             returns,
             export: true,
+            names: false,
         };
         let mut add = |of: &str, head: Head<'_>, calls: &[usize], make: fn(&mut Under<'_, '_>)| {
             let name = format!("attnc_{}_{of}", self.core.name);
@@ -192,8 +220,12 @@ impl Unit<'_> {
             };
             self.function(base, head, calls, make)
         };
+        let plan = Head {
+            names: true,
+            ..head(2, Returns::Int64)
+        };
         let detect: Vec<usize> = level.into_iter().collect();
-        let plan = add("plan", head(2, Returns::Int64), &detect, entry::plan)?;
+        let plan = add("plan", plan, &detect, entry::plan)?;
         let workspace = add("workspace", head(1, Returns::Int64), &[], entry::workspace)?;
         let run = add("run", head(4, Returns::Int32), runs, entry::run)?;
         let forward = add(
@@ -210,6 +242,28 @@ impl Unit<'_> {
         })
     }
 
+    /// Cranelift's form with names instead of numbers, in its own notation for names.
+    fn named(&self, ctx: &Context, name: &str) -> String {
+        let mut s = ctx.func.display().to_string();
+        let own = ctx.func.name.to_string();
+        s = s.replacen(&own, &format!("%{name}"), 1);
+        // Highest first: one number may be the beginning of another.
+        for (i, to) in ctx.func.params.user_named_funcs().iter().rev() {
+            let place = to.index as usize;
+            let (old, name) = if to.namespace == 0 {
+                (
+                    format!("{to} "),
+                    format!("{} ", self.functions[place - self.first].name),
+                )
+            } else {
+                let table = &self.core.tables[place].name;
+                (i.to_string(), format!("attnc_{}.{table}", self.core.name))
+            };
+            s = s.replace(&format!("colocated {old}"), &format!("colocated %{name}"));
+        }
+        s
+    }
+
     /// Builds and compiles one function; a body that has not returned returns zero.
     fn function(
         &mut self,
@@ -221,10 +275,10 @@ impl Unit<'_> {
         let conv = CallConv::triple_default(body.isa.triple());
         let mut ctx = Context::new();
         ctx.func.signature = signature(head.params, head.returns, conv);
-        let place = self.functions.len();
+        let place = self.first + self.functions.len();
         ctx.func.name = UserFuncName::user(0, place as u32);
         let mut import = |i: usize| {
-            let f = &self.functions[i];
+            let f = &self.functions[i - self.first];
             let sig = ctx
                 .func
                 .import_signature(signature(f.params, f.returns, conv));
@@ -238,10 +292,19 @@ impl Unit<'_> {
                 patchable: false,
             })
         };
-        let moves = body.moves.iter().map(|(k, i)| (*k, import(*i))).collect();
-        let fns = body.fns.iter().map(|i| import(*i)).collect();
+        let (moves, fns): (&[_], &[_]) = if head.names {
+            (&body.moves, &body.fns)
+        } else {
+            (&[], &[])
+        };
+        let moves = moves.iter().map(|(k, i)| (*k, import(*i))).collect();
+        let fns = fns.iter().map(|i| import(*i)).collect();
         let calls = calls.iter().map(|i| import(*i)).collect();
-        let tables: Vec<GlobalValue> = (0..self.core.tables.len())
+        let tables: Vec<GlobalValue> = (0..if head.names {
+            self.core.tables.len()
+        } else {
+            0
+        })
             .map(|i| {
                 let name = ctx
                     .func
@@ -256,7 +319,7 @@ impl Unit<'_> {
             .collect();
         let names = Names {
             core: self.core,
-            layout: &self.layout,
+            layout: self.layout,
             moves,
             fns,
             tables,
@@ -291,7 +354,7 @@ impl Unit<'_> {
         fx.b.seal_all_blocks();
         fx.b.finalize(body.isa.frontend_config());
         let clif = if self.clif {
-            ctx.func.display().to_string()
+            self.named(&ctx, head.name)
         } else {
             String::new()
         };

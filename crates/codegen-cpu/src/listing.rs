@@ -24,14 +24,15 @@ use crate::target::CpuTarget;
 pub fn clif(core: &Core, target: CpuTarget) -> Result<String, CodegenError> {
     let p = compile_for(core, target, &target.linux(), true)?;
     let mut s = format!("; {} for {}\n", core.name, target.name());
-    for (i, d) in p.data.iter().enumerate() {
-        let _ = writeln!(s, "; u1:{i} {}", d.name);
+    for d in &p.data {
+        let _ = writeln!(s, "; data {} ({} bytes)", d.name, d.bytes.len());
     }
-    for (i, f) in p.functions.iter().enumerate() {
-        let _ = write!(s, "\n; u0:{i} {}\n{}", f.name, f.clif);
+    for f in &p.functions {
+        let _ = writeln!(s);
         if f.clif.is_empty() {
-            let _ = writeln!(s, "; assembled: see the stage asm");
+            let _ = writeln!(s, "; {} is assembled: see the stage asm", f.name);
         }
+        s.push_str(&f.clif);
     }
     Ok(s)
 }

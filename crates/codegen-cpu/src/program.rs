@@ -21,6 +21,9 @@ pub enum CodegenError {
     /// The program was compiled for another processor.
     #[error("the program was compiled for {0}, not for this machine")]
     OtherMachine(&'static str),
+    /// A target that is no processor family of this code generator.
+    #[error("no machine code for the target {0} is made by this back end")]
+    Foreigner(String),
     /// Cranelift has no back end for a family that we name: a bug of ours.
     #[error(transparent)]
     Target(cranelift_codegen::isa::LookupError),
@@ -56,8 +59,11 @@ pub enum CodegenError {
     /// An object file is for one family.
     #[error("one object file cannot hold code for {0} and for {1}")]
     MixedFamilies(&'static str, &'static str),
-    /// Memory for code.
-    #[error("no memory for code: {0}")]
+    /// A compiling thread ended early: a bug of ours.
+    #[error("a thread of the code generator failed")]
+    Worker,
+    /// Memory or a thread for making code.
+    #[error("no room to make code: {0}")]
     Memory(String),
 }
 

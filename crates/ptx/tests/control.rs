@@ -318,3 +318,30 @@ fn locks_between_blocks_neither_hang_nor_race() {
         assert_eq!(got, [10]);
     }
 }
+
+#[test]
+fn blocks_on_several_host_threads_give_the_same_result() {
+    // 400 blocks of 128 threads: large enough to be spread over host threads.
+    let text = k(
+        1,
+        "mov.u32 %r1, %ctaid.x; mad.lo.u32 %r2, %r1, 128, %t; mov.u32 %r3, 0; mov.u32 %r4, %r2;
+         L: mad.lo.u32 %r4, %r4, 1664525, 1013904223; add.u32 %r3, %r3, 1; setp.lt.u32 %q1, %r3, 5; @%q1 bra L;
+         mul.wide.u32 %d1, %r2, 4; add.s64 %d1, %p0, %d1; st.global.u32 [%d1], %r4;",
+    );
+    let padded = text.replace(
+        "L: mad",
+        &format!("{} L: mad", "add.u32 %r9, %r4, 1; ".repeat(100)),
+    );
+    let run = |threads: usize| {
+        let mut r = Run::new(&padded)
+            .grid(400)
+            .block(128)
+            .words(&vec![0; 400 * 128]);
+        r.options.threads = threads;
+        let c = r.go().expect("runs");
+        (r.buffers[0].clone(), c.thread_instructions)
+    };
+    let one = run(1);
+    assert_eq!(one, run(2));
+    assert_eq!(one, run(5));
+}

@@ -330,9 +330,36 @@ fn a_fence_makes_a_flag_publish() {
             .block(1)
             .words(&[0; 64])
             .words(&[0; 64])
-            .seed(seed);
-        let mut f = f;
-        let _ = f.go();
+            .seed(seed)
+            .fault();
+        assert!(matches!(f, FaultKind::Race { .. }), "{f}");
+        // Nor does one of two fences suffice, or a flag of block scope.
+        for text in [
+            good.replacen("fence.acq_rel.gpu;", "fence.acq_rel.cta;", 1),
+            good.replacen("ld.relaxed.gpu", "ld.relaxed.cta", 1),
+            good.replacen("st.relaxed.gpu", "st.relaxed.cta", 1),
+        ] {
+            let f = Run::new(&text)
+                .grid(2)
+                .block(1)
+                .words(&[0; 64])
+                .words(&[0; 64])
+                .seed(seed)
+                .fault();
+            assert!(matches!(f, FaultKind::Race { .. }), "{f}\n{text}");
+        }
+    }
+    // Within a block, block scope is enough.
+    let inside = k("setp.ge.u32 %q1, %t, 32; @%q1 bra W; setp.ne.u32 %q3, %t, 0; @%q3 ret;
+         mov.u32 %r1, 9; st.global.u32 [%p0], %r1; fence.acq_rel.cta; mov.u32 %r2, 1; st.relaxed.cta.global.u32 [%p1], %r2; ret;
+         W: ld.relaxed.cta.global.u32 %r3, [%p1]; setp.eq.u32 %q2, %r3, 0; @%q2 bra W; fence.acq_rel.cta; ld.global.u32 %r4, [%p0];");
+    for seed in 0..8 {
+        Run::new(&inside)
+            .block(64)
+            .words(&[0; 64])
+            .words(&[0; 64])
+            .seed(seed)
+            .result(0);
     }
 }
 

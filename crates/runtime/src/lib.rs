@@ -4,6 +4,9 @@
 //! In: a compiled program and borrowed tensors, checked here once, so that generated code never leaves them. Out: results in place, and
 //! what the launch took. The bits of the result do not depend on the number of threads: a task's work is the same wherever it runs.
 
+pub mod machine;
+mod ranges;
+
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -12,6 +15,8 @@ use attnc_codegen_cpu::{
 };
 use attnc_tensor::{Slice, SliceMut, Storage, View, ViewMut};
 use attnc_tile::core::Core;
+
+use crate::ranges::Ranges;
 
 /// Why a launch did not happen, or did not finish.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +67,8 @@ pub struct Stats {
     pub tasks: i64,
     /// Tasks that each worker ran.
     pub worker_tasks: Vec<i64>,
+    /// Multiply-adds that each worker issued.
+    pub worker_madds: Vec<u64>,
     /// Seconds that each worker was busy.
     pub worker_seconds: Vec<f64>,
     /// Multiply-adds issued for both products, padding included.
@@ -89,9 +96,6 @@ pub struct Launch<'a> {
     /// Workers, at least 1.
     pub threads: usize,
 }
-
-/// Tasks between two calls of the progress function: long enough that a worker's packed panels pay.
-const SLICE: i64 = 64;
 
 /// Runs a launch to its end.
 ///
@@ -180,7 +184,7 @@ fn refusal(code: i64) -> &'static str {
     }
 }
 
-/// Splits the tasks into contiguous ranges, one a worker, and runs them.
+/// Runs all tasks.
 fn run(
     jit: &Jit,
     plan: &[u64],
@@ -188,20 +192,21 @@ fn run(
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<Stats, LaunchError> {
+    let ranges = Ranges::new(tasks, threads);
     let bytes = jit.workspace(plan);
     let (done, stop) = (AtomicI64::new(0), AtomicBool::new(false));
     let failed = AtomicI64::new(0);
-    let (extra, madds) = (AtomicU64::new(0), AtomicU64::new(0));
-    let worker = |w: usize| -> (i64, f64) {
-        let (n, w) = (threads as i64, w as i64);
-        let (first, last) = (tasks * w / n, tasks * (w + 1) / n);
+    let extra = AtomicU64::new(0);
+    let worker = |w: usize| -> (i64, u64, f64) {
         let mut memory = vec![0u8; bytes + 64];
         extra.fetch_add(memory.len() as u64, Ordering::Relaxed);
         let offset = memory.as_ptr().align_offset(64);
-        let (start, mut ran) = (Instant::now(), 0);
-        let mut at = first;
-        while at < last && !stop.load(Ordering::Relaxed) {
-            let end = (at + SLICE).min(last);
+        let (start, mut ran, mut madds) = (Instant::now(), 0, 0);
+        let mut next = Some(ranges.first(w));
+        while let Some(slice) = next
+            && !stop.load(Ordering::Relaxed)
+        {
+            let (at, end) = (slice.start, slice.end);
             // SAFETY: the plan was made by this kernel from tensors that `launch` has checked and borrows for its whole length, outputs
             // exclusively; tasks write disjoint rows (the race rule of the tile verifier), and every task is run once; the workspace is
             // this worker's own, aligned and long enough.
@@ -216,17 +221,17 @@ fn run(
             let issued = memory[counter..counter + 8]
                 .try_into()
                 .map_or(0, u64::from_le_bytes);
-            madds.fetch_add(issued, Ordering::Relaxed);
+            madds += issued;
             ran += end - at;
             let total = done.fetch_add(end - at, Ordering::Relaxed) + end - at;
             if !progress(total, tasks) {
                 stop.store(true, Ordering::Relaxed);
             }
-            at = end;
+            next = ranges.next(w);
         }
-        (ran, start.elapsed().as_secs_f64())
+        (ran, madds, start.elapsed().as_secs_f64())
     };
-    let results: Vec<(i64, f64)> = if threads == 1 {
+    let results: Vec<(i64, u64, f64)> = if threads == 1 {
         vec![worker(0)]
     } else {
         let pool = rayon::ThreadPoolBuilder::new()
@@ -245,8 +250,9 @@ fn run(
     Ok(Stats {
         tasks,
         worker_tasks: results.iter().map(|r| r.0).collect(),
-        worker_seconds: results.iter().map(|r| r.1).collect(),
-        madds: madds.load(Ordering::Relaxed),
+        worker_madds: results.iter().map(|r| r.1).collect(),
+        worker_seconds: results.iter().map(|r| r.2).collect(),
+        madds: results.iter().map(|r| r.1).sum(),
         extra_bytes: extra.load(Ordering::Relaxed),
     })
 }

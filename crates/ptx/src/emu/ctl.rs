@@ -248,7 +248,8 @@ pub(crate) fn fence(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
     if i.has("proxy") {
         return Ok((Op::Nop, Meet::None, Class::Barrier));
     }
-    if i.slot("SC") != Some("cta") && i.slot("L") != Some("cta") {
+    let cta = i.slot("SC") == Some("cta") || i.slot("L") == Some("cta");
+    if !cta {
         d.code.cross_block = true;
     }
     let (rel, acq) = match i.slot("S") {
@@ -260,7 +261,7 @@ pub(crate) fn fence(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
         let w = m.w.id;
         if let Some(r) = m.c.race.as_mut() {
             for l in Warp::lanes(mask) {
-                r.fence(w * 32 + l as u32, rel, acq);
+                r.fence(w * 32 + l as u32, rel, acq, cta);
             }
         }
         Ok(())
