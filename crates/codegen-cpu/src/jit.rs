@@ -27,8 +27,15 @@ pub struct Jit {
     run: RunFn,
     forward: ForwardFn,
     layout: Layout,
-    /// Every function's start and length, in the program's order.
-    places: Vec<(*const u8, usize)>,
+    /// Where every function stands, in the program's order.
+    places: Vec<Place>,
+}
+
+/// A function in memory.
+struct Place {
+    name: String,
+    at: *const u8,
+    len: usize,
 }
 
 // SAFETY: the module is not touched again until it is dropped with exclusive access; its code is immutable and reentrant, for all its
@@ -55,13 +62,22 @@ fn reserve(p: &Program) -> usize {
 }
 
 impl Jit {
-    /// Compiles `core` for the processor this runs on.
+    /// Compiles `core` for the processor this runs on, and of its levels only the highest that the machine has: compiling stands before
+    /// every first run. Its functions are byte for byte those of the whole program; only `plan` and `run`, which choose, differ.
     ///
     /// # Errors
     /// When the processor is unknown, or (a bug) Cranelift refuses the code.
     pub fn new(core: &Core) -> Result<Jit, CodegenError> {
         let target = CpuTarget::here().ok_or(CodegenError::Machine(std::env::consts::ARCH))?;
-        Jit::link(&compile_for(core, target, &Triple::host(), false)?)
+        let levels = target.levels().iter().filter(|l| l.here()).max();
+        let level = levels.ok_or(CodegenError::Machine(target.name()))?;
+        Jit::link(&compile_for(
+            core,
+            target,
+            &Triple::host(),
+            &[*level],
+            false,
+        )?)
     }
 
     /// Puts a program into memory.
@@ -86,7 +102,11 @@ impl Jit {
         let places = ids
             .iter()
             .zip(&program.functions)
-            .map(|(id, f)| (at(*id), f.bytes.len()))
+            .map(|(id, f)| Place {
+                name: f.name.clone(),
+                at: at(*id),
+                len: f.bytes.len(),
+            })
             .collect();
         let [plan, workspace, run, forward] =
             [e.plan, e.workspace, e.run, e.forward].map(|i| at(ids[i]));
@@ -162,14 +182,21 @@ impl Jit {
 
     /// The bytes of every function as they stand in memory, in the program's order.
     pub fn code(&self) -> Vec<&[u8]> {
-        let bytes = |(p, n): &(*const u8, usize)| -> &[u8] {
-            // SAFETY: the module put a function of this length there and owns its memory, readable and unchanging, as long as `self`.
-            #[allow(unsafe_code)]
-            unsafe {
-                std::slice::from_raw_parts(*p, *n)
-            }
-        };
-        self.places.iter().map(bytes).collect()
+        self.places.iter().map(|p| self.bytes(p)).collect()
+    }
+
+    /// The bytes of one function as they stand in memory.
+    pub fn function(&self, name: &str) -> Option<&[u8]> {
+        let found = self.places.iter().find(|p| p.name == name);
+        found.map(|p| self.bytes(p))
+    }
+
+    fn bytes(&self, p: &Place) -> &[u8] {
+        // SAFETY: the module put a function of this length there and owns its memory, readable and unchanging, as long as `self`.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts(p.at, p.len)
+        }
     }
 }
 
