@@ -212,7 +212,7 @@ impl Unit<'_> {
         let plan = add("plan", plan, &detect, entry::plan)?;
         let workspace = add("workspace", head(1, Returns::Int64), &[], entry::workspace)?;
         let run = add("run", head(4, Returns::Int32), runs, entry::run)?;
-        let forward = add(
+        add(
             "forward",
             head(2, Returns::Int32),
             &[plan, run],
@@ -222,7 +222,6 @@ impl Unit<'_> {
             plan,
             workspace,
             run,
-            forward,
         })
     }
 

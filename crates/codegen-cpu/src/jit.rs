@@ -17,7 +17,6 @@ use crate::target::{CpuTarget, Level};
 type PlanFn = extern "C" fn(*const Args, *mut u8) -> i64;
 type WorkspaceFn = extern "C" fn(*const u8) -> usize;
 type RunFn = extern "C" fn(*const u8, i64, i64, *mut u8) -> i32;
-type ForwardFn = extern "C" fn(*const Args, *mut u8) -> i32;
 
 /// A program compiled for this machine.
 pub struct Jit {
@@ -25,7 +24,6 @@ pub struct Jit {
     plan: PlanFn,
     workspace: WorkspaceFn,
     run: RunFn,
-    forward: ForwardFn,
     layout: Layout,
     /// Where every function stands, in the program's order.
     places: Vec<Place>,
@@ -108,17 +106,15 @@ impl Jit {
                 len: f.bytes.len(),
             })
             .collect();
-        let [plan, workspace, run, forward] =
-            [e.plan, e.workspace, e.run, e.forward].map(|i| at(ids[i]));
+        let [plan, workspace, run] = [e.plan, e.workspace, e.run].map(|i| at(ids[i]));
         // SAFETY: all were compiled with exactly these signatures in this machine's C calling convention (a program for another family is
         // refused above), and the module that owns their memory is kept beside them.
         #[allow(unsafe_code)]
-        let (plan, workspace, run, forward) = unsafe {
+        let (plan, workspace, run) = unsafe {
             (
                 std::mem::transmute::<*const u8, PlanFn>(plan),
                 std::mem::transmute::<*const u8, WorkspaceFn>(workspace),
                 std::mem::transmute::<*const u8, RunFn>(run),
-                std::mem::transmute::<*const u8, ForwardFn>(forward),
             )
         };
         Ok(Jit {
@@ -126,7 +122,6 @@ impl Jit {
             plan,
             workspace,
             run,
-            forward,
             layout: program.layout().clone(),
             places,
         })
@@ -171,15 +166,6 @@ impl Jit {
         (self.run)(plan.as_ptr().cast(), first, last, workspace)
     }
 
-    /// Plans and runs everything; 0 or a negative code.
-    ///
-    /// # Safety
-    /// As for [`Jit::run`], of the tensors that `args` names; the workspace as large as [`Jit::workspace`] says for such a plan.
-    #[allow(unsafe_code)]
-    pub unsafe fn forward(&self, args: &Args, workspace: *mut u8) -> i32 {
-        (self.forward)(args, workspace)
-    }
-
     /// The bytes of every function as they stand in memory, in the program's order.
     pub fn code(&self) -> Vec<&[u8]> {
         self.places.iter().map(|p| self.bytes(p)).collect()
@@ -203,7 +189,7 @@ impl Jit {
 impl Drop for Jit {
     fn drop(&mut self) {
         if let Some(module) = self.module.take() {
-            // SAFETY: the function pointers die with this object, and `run`, `forward` and `code` borrow it.
+            // SAFETY: the function pointers die with this object, and `run` and `code` borrow it.
             #[allow(unsafe_code)]
             unsafe {
                 module.free_memory();

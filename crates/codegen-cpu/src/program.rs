@@ -108,7 +108,6 @@ pub(crate) struct Entries {
     pub(crate) plan: usize,
     pub(crate) workspace: usize,
     pub(crate) run: usize,
-    pub(crate) forward: usize,
 }
 
 /// A program for one processor family, all levels of it.
