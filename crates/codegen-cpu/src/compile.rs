@@ -16,6 +16,7 @@ use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 use target_lexicon::Triple;
 
 use crate::detect;
+use crate::dots::{Dot, dots};
 use crate::entry;
 use crate::fx::Fx;
 use crate::kernel::{Names, moves};
@@ -166,11 +167,21 @@ impl Unit<'_> {
             })?;
             body.moves.push((kind, id));
         }
+        let kinds = dots(core);
+        let mut made = Vec::new();
+        for dot in &kinds {
+            let name = name(&dot.name());
+            let head = Head::local(&name, Dot::PARAMS);
+            made.push(self.function(body, head, &[], |u| {
+                crate::dots::lower(&mut u.fx, *dot, &u.args);
+            })?);
+        }
         for f in &core.fns {
-            let name = format!("attnc_{}.{}.{}", core.name, body.level.name(), f.name);
+            let name = name(&f.name);
             let params = f.tiles.len() + f.scalars.len() + 1;
-            let id = self.function(body, Head::local(&name, params), &[], |u| {
-                tiles::lower(&mut u.fx, f, &u.args);
+            let id = self.function(body, Head::local(&name, params), &made, |u| {
+                let dots: Vec<_> = kinds.iter().copied().zip(u.calls.iter().copied()).collect();
+                tiles::lower(&mut u.fx, f, &dots, &u.args);
             })?;
             body.fns.push(id);
         }
