@@ -139,6 +139,17 @@ fn a_c_program_gets_the_bits_of_the_code_in_memory() {
         let jit = Jit::link(&program).expect("code");
         let o = write(folder.path(), "op.o", &[program]);
         let exe = link(folder.path(), &["cc"], &op, &core, &o);
+        // Into a shared library, too: nothing undefined, nothing that depends on where the code stands.
+        let shared = std::process::Command::new("cc")
+            .arg("-shared")
+            .args(["--no-undefined", "-z,text", "--fatal-warnings"].map(|w| format!("-Wl,{w}")))
+            .arg(&o)
+            .arg("-o")
+            .arg(folder.path().join("op.so"))
+            .output()
+            .expect("the compiler runs");
+        let said = String::from_utf8_lossy(&shared.stderr);
+        assert!(shared.status.success() && said.is_empty(), "{said}");
         // One object, several shapes: nothing is compiled anew.
         let shapes = [inputs(&op, 2, 150), inputs(&op, 1, 1), inputs(&op, 1, 64)];
         let want: Vec<_> = shapes
