@@ -162,7 +162,7 @@ fn shfl(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
         let (x, bb, cc) = (*m.r(a), *m.need(b, mask)?, *m.need(c, mask)?);
         let def = m.w.def[a as usize];
         let (mut v, mut vd) = ([0u64; 32], 0u32);
-        let (mut lane, mut valid) = ([0u8; 32], 0u32);
+        let (mut from, mut valid) = ([0u8; 32], 0u32);
         for l in Warp::lanes(mask) {
             let (bv, cv) = ((bb[l] & 0x1f) as i32, cc[l] as u32);
             let (cval, seg) = ((cv & 0x1f) as i32, (cv >> 8 & 0x1f) as i32);
@@ -188,11 +188,11 @@ fn shfl(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
                 valid |= 1 << l;
                 vd |= (def >> j & 1) << l;
             }
-            lane[l] = j as u8;
+            from[l] = j as u8;
             m.set1(p, l, u64::from(ok));
         }
         if vd & mask != mask && out != NONE {
-            m.w.define_from(out, a, &lane, valid, mask);
+            m.w.define_from(out, a, &from, valid, mask);
             for l in Warp::lanes(mask) {
                 m.w.regs[out as usize][l] = v[l];
             }
