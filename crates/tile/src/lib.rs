@@ -5,5 +5,6 @@ pub mod core;
 mod print;
 pub mod step;
 pub mod verify;
+mod walk;
 
 pub use print::{VERSION, print};
