@@ -85,14 +85,104 @@ impl Inst {
                 x.extend([idx.at, *live]);
                 x
             }
-            Inst::Call { tiles, scalars, .. } => {
-                tiles.iter().map(|p| p.at).chain(scalars.iter().copied()).collect()
-            }
+            Inst::Call { tiles, scalars, .. } => tiles
+                .iter()
+                .map(|p| p.at)
+                .chain(scalars.iter().copied())
+                .collect(),
         }
     }
 
     /// The blocks inside, in order.
     pub fn blocks(&self) -> Vec<&[Inst]> {
+        match self {
+            Inst::For { body, .. } | Inst::Walk { body, .. } => vec![body],
+            Inst::If { then, els, .. } => vec![then, els],
+            Inst::Const(..)
+            | Inst::Arg(..)
+            | Inst::Bin(..)
+            | Inst::Select(..)
+            | Inst::Table(..)
+            | Inst::Plan(..)
+            | Inst::PlanStore(..)
+            | Inst::Load(..)
+            | Inst::Store(..)
+            | Inst::Floats { .. }
+            | Inst::Gather { .. }
+            | Inst::Scatter { .. }
+            | Inst::Fill { .. }
+            | Inst::Call { .. } => Vec::new(),
+        }
+    }
+}
+
+impl View {
+    fn rename(&mut self, f: &mut impl FnMut(Val) -> Val) {
+        match self {
+            View::Tensor { batch, head, .. } => {
+                *batch = f(*batch);
+                *head = f(*head);
+            }
+            View::Work { .. } => {}
+        }
+    }
+}
+
+impl Inst {
+    /// Applies `f` to every value that the instruction itself names, defined or used, but not inside its blocks.
+    pub fn rename(&mut self, f: &mut impl FnMut(Val) -> Val) {
+        let mut go = |vals: Vec<&mut Val>| vals.into_iter().for_each(|v| *v = f(*v));
+        match self {
+            Inst::Const(v, _) | Inst::Arg(v, _) => go(vec![v]),
+            Inst::Bin(v, _, a, b) => go(vec![a, b, v]),
+            Inst::Select(v, c, a, b) => go(vec![c, a, b, v]),
+            Inst::Table(v, _, i) | Inst::Plan(v, _, i) | Inst::Load(v, _, i) => go(vec![i, v]),
+            Inst::PlanStore(_, i, x) | Inst::Store(_, i, x) => go(vec![x, i]),
+            Inst::For {
+                iv, lo, hi, step, ..
+            } => go(vec![hi, lo, step, iv]),
+            Inst::Walk {
+                cur, lo, hi, next, ..
+            } => go(vec![hi, lo, cur, next]),
+            Inst::If { cond, .. } => go(vec![cond]),
+            Inst::Floats {
+                dst, src, count, ..
+            } => go(vec![&mut dst.at, &mut src.at, count]),
+            Inst::Gather {
+                dst,
+                src,
+                idx,
+                live,
+                flag,
+                ..
+            } => {
+                go(vec![&mut dst.at, &mut idx.at, live]);
+                go(flag.iter_mut().map(|p| &mut p.at).collect());
+                src.rename(f);
+            }
+            Inst::Scatter {
+                dst,
+                idx,
+                live,
+                src,
+                ..
+            } => {
+                go(vec![&mut idx.at, live, &mut src.at]);
+                dst.rename(f);
+            }
+            Inst::Fill { dst, idx, live, .. } => {
+                go(vec![&mut idx.at, live]);
+                dst.rename(f);
+            }
+            Inst::Call { tiles, scalars, .. } => {
+                go(tiles.iter_mut().map(|p| &mut p.at).collect());
+                go(scalars.iter_mut().collect());
+            }
+        }
+    }
+
+    /// The blocks inside, in order, to be changed.
+    pub fn blocks_mut(&mut self) -> Vec<&mut Vec<Inst>> {
         match self {
             Inst::For { body, .. } | Inst::Walk { body, .. } => vec![body],
             Inst::If { then, els, .. } => vec![then, els],

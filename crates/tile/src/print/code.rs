@@ -313,14 +313,12 @@ impl<'a> CodePrinter<'a> {
                     format!(" flag {}", self.place(f, text(&mut x)))
                 });
                 let lie = lies(*lie);
-                self.line(&format!("gather {d} {lie} = {view} at {at} live {live}{flag}"));
+                self.line(&format!(
+                    "gather {d} {lie} = {view} at {at} live {live}{flag}"
+                ));
             }
             Inst::Scatter {
-                dst,
-                idx,
-                src,
-                lie,
-                ..
+                dst, idx, src, lie, ..
             } => {
                 let mut x = x.iter();
                 let view = self.view(*dst, &mut x);
@@ -344,7 +342,11 @@ impl<'a> CodePrinter<'a> {
                     .collect();
                 let scalars: Vec<&str> = x[tiles.len()..].iter().map(|x| x.s.as_str()).collect();
                 let f = name(c.fns.get(f.0 as usize).map(|f| &f.name));
-                self.line(&format!("{f}({}; {})", places.join(", "), scalars.join(", ")));
+                self.line(&format!(
+                    "{f}({}; {})",
+                    places.join(", "),
+                    scalars.join(", ")
+                ));
             }
         }
     }

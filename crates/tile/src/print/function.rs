@@ -112,11 +112,7 @@ fn expression(f: &TileFn, e: &Expr) -> (String, u8) {
         Expr::Exp(a) => call(format!("exp({})", x(a))),
         Expr::Log2(a) => call(format!("log2({})", x(a))),
         Expr::Ln(a) => call(format!("ln({})", x(a))),
-        Expr::IfEq(a, b, c, d) => {
-            call(format!("select({} == {}, {}, {})", x(a), x(b), x(c), x(d)))
-        }
-        Expr::IfLt(a, b, c, d) => {
-            call(format!("select({} < {}, {}, {})", x(a), x(b), x(c), x(d)))
-        }
+        Expr::IfEq(a, b, c, d) => call(format!("select({} == {}, {}, {})", x(a), x(b), x(c), x(d))),
+        Expr::IfLt(a, b, c, d) => call(format!("select({} < {}, {}, {})", x(a), x(b), x(c), x(d))),
     }
 }

@@ -4,21 +4,64 @@
 use crate::core::{Axis, Bin, CountFn, Elem, Layout, Port, Space};
 
 /// Words that no buffer, table, function, tile or scalar is called.
-pub(crate) const RESERVED: [&str; 40] = [
-    "tile", "target", "heads", "alloc", "table", "plan_table", "fn", "temp", "plan", "enter",
-    "body", "tasks", "for", "in", "by", "walk", "next", "if", "else", "gather", "scatter", "fill",
-    "floats", "at", "live", "flag", "cols", "rows", "when", "not", "mask", "causal", "only",
-    "inf", "NaN", "N", "B", "task", "min", "max",
+pub(crate) const RESERVED: [&str; 46] = [
+    "tile",
+    "target",
+    "heads",
+    "alloc",
+    "table",
+    "plan_table",
+    "fn",
+    "temp",
+    "plan",
+    "enter",
+    "body",
+    "tasks",
+    "for",
+    "in",
+    "by",
+    "walk",
+    "next",
+    "if",
+    "else",
+    "gather",
+    "scatter",
+    "fill",
+    "floats",
+    "at",
+    "live",
+    "flag",
+    "cols",
+    "rows",
+    "when",
+    "not",
+    "mask",
+    "causal",
+    "only",
+    "inf",
+    "NaN",
+    "N",
+    "B",
+    "task",
+    "min",
+    "max",
+    "dot_keys",
+    "dot_values",
+    "reduce_max",
+    "reduce_sum",
+    "visible",
+    "dim",
 ];
 
 /// Whether a name can be read back.
 pub(crate) fn is_name(s: &str) -> bool {
-    let mut chars = s.chars();
-    chars
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
-        && !RESERVED.contains(&s)
+    is_word(s) && !RESERVED.contains(&s)
+}
+
+/// Letters, digits and underscores, no digit first.
+pub(crate) fn is_word(s: &str) -> bool {
+    s.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && s.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// Makes a word table: a function from each value to its word, and one back.
