@@ -19,7 +19,9 @@ mod source;
 mod verify;
 mod views;
 
+pub use attnc_codegen_cpu::{CodegenError, CpuTarget, Program, asm, header};
 pub use attnc_oracle::{OracleError, RowId, madds_formula};
+pub use attnc_runtime::machine;
 pub use attnc_tensor::Place;
 pub use engine::{
     Backend, CacheUse, Call, Engine, EngineError, Executed, Progress, check_call, compile,

@@ -3,17 +3,21 @@
 //!
 //! In: a checked operator. Out: every stage in turn. Each function is one arrow of ARCHITECTURE.md's first picture.
 
+use attnc_codegen_cpu::{CodegenError, CpuTarget, Program};
 use attnc_graph::{GraphError, OpGraph};
-use attnc_rewrite::{CostModel, Optimized, Options, RewriteError};
+use attnc_rewrite::{CostModel, Options, RewriteError};
 use attnc_schedule::{LowerError, Schedule, ScheduleError};
 use attnc_spec::Operator;
 use attnc_tile::core::{Core, KEY_STEP, QUERY_STEP};
 use attnc_tile::verify::{self, VerifyError};
 
-pub use attnc_rewrite::Plan;
+pub use attnc_rewrite::{Cost, Optimized, Plan, RuleInfo, Step, rules};
 
 /// E-nodes that no operator within the language's limits comes near.
 const NODE_LIMIT: usize = 2_000_000;
+
+/// The length that costs are estimated for.
+pub const NOMINAL_N: u64 = 32768;
 
 /// What the user can decide about a compilation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +84,7 @@ pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileErro
         nk: u64::from(KEY_STEP),
         chunk: u64::from(sched.chunk),
         head_dim: u64::from(h.head_dim),
-        nominal_n: 32768,
+        nominal_n: NOMINAL_N,
     };
     let options = Options {
         cost,
@@ -98,8 +102,38 @@ pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileErro
 /// A graph that rewriting left without a kernel; a program that its verifier rejects.
 pub fn tile(fused: &OpGraph, choices: &Choices) -> Result<Core, CompileError> {
     let nest = attnc_schedule::nest(fused)?;
-    let sched = Schedule::portable(&choices.target, nest.head_dim, nest.groups.len());
+    let sched = Schedule::of(&choices.target, &nest);
     let core = attnc_schedule::lower(&nest, &sched)?;
     verify::core(&core).map_err(CompileError::Verify)?;
     Ok(core)
+}
+
+/// core program -> machine code: the bytes of memory, of object files and of the stage `asm`.
+///
+/// # Errors
+/// A program for a target that is no CPU; a bug of the code generator.
+pub fn machine(core: &Core) -> Result<Program, CodegenError> {
+    attnc_codegen_cpu::compile(core, cpu(core)?)
+}
+
+/// core program -> Cranelift's form of every function, to read.
+///
+/// # Errors
+/// As for [`machine`].
+pub fn clif(core: &Core) -> Result<String, CodegenError> {
+    attnc_codegen_cpu::clif(core, cpu(core)?)
+}
+
+/// core programs -> one object file that calls itself `name` and exports the C ABI of each; its headers come from
+/// [`attnc_codegen_cpu::header`].
+///
+/// # Errors
+/// As for [`machine`]; programs for different targets, or two of one name.
+pub fn object(name: &str, cores: &[Core]) -> Result<Vec<u8>, CodegenError> {
+    let programs: Vec<Program> = cores.iter().map(machine).collect::<Result<_, _>>()?;
+    attnc_codegen_cpu::object(name, &programs)
+}
+
+fn cpu(core: &Core) -> Result<CpuTarget, CodegenError> {
+    CpuTarget::of_name(&core.target).ok_or_else(|| CodegenError::Foreigner(core.target.clone()))
 }

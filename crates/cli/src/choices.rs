@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! From the options of the verbs that compile to what the library is asked for.
 
+use attnc::machine::{self, Cpu};
 use attnc::pipeline::{Choices, Plan};
 
 use crate::args::{CompileArgs, PlanChoice, TargetName};
@@ -54,11 +55,17 @@ pub(crate) fn choices(args: &CompileArgs) -> Result<Choices, Failure> {
 /// Also a target that this machine lacks.
 pub(crate) fn choices_to_run(args: &CompileArgs) -> Result<Choices, Failure> {
     let choices = choices(args)?;
-    if choices.target == native().name() {
+    let cpu = match choices.target.as_str() {
+        "aarch64" => Cpu::Aarch64,
+        _ => Cpu::X86_64,
+    };
+    let missing = machine::missing(cpu);
+    if missing.is_empty() {
         Ok(choices)
     } else {
         Err(Failure::Lacking {
             target: choices.target,
+            missing: missing.join(", "),
             here: native().name(),
         })
     }

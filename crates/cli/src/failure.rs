@@ -16,18 +16,21 @@ pub(crate) enum Failure {
     #[error("{0}: not built yet")]
     NotBuiltYet(String),
     /// A target that this machine does not run.
-    #[error(
-        "this machine does not run code for {target}: its processor is {here}; `--target {here}` runs here"
-    )]
+    #[error("this machine does not run {target}: it lacks {missing}; `--target {here}` runs here")]
     Lacking {
         /// What was asked for.
         target: String,
-        /// What there is.
+        /// What it needs and this machine has not.
+        missing: String,
+        /// What runs here.
         here: &'static str,
     },
     /// A stage of the compiler refused.
     #[error(transparent)]
     Compile(#[from] attnc::pipeline::CompileError),
+    /// The code generator refused.
+    #[error(transparent)]
+    Codegen(#[from] attnc::CodegenError),
     /// A graph that has no JSON form: none has.
     #[error(transparent)]
     Json(#[from] attnc_graph::JsonError),
@@ -122,6 +125,7 @@ impl Failure {
             | Failure::NotBuiltYet(_)
             | Failure::Lacking { .. }
             | Failure::Compile(_)
+            | Failure::Codegen(_)
             | Failure::Json(_)
             | Failure::Stdout(_)
             | Failure::Write { .. }

@@ -1,220 +1,384 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! A whole core program into a Cranelift module: data, moves, tile functions, `plan`, `run`.
+//! A whole core program to machine code: tables, moves and tile functions (once a level), and the entry points of the C ABI.
 //!
-//! In: a [`Core`] and any module (just in time or object). Out: the ids of the two entry points.
+//! In: a [`Core`] and a processor family. Out: a [`Program`]: bytes and relocations, the same for memory, object files and listings.
 
 use attnc_tile::core::Core;
 use cranelift_codegen::Context;
-use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, Value, types};
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{
+    ExtFuncData, ExternalName, FuncRef, GlobalValue, GlobalValueData, InstBuilder,
+    UserExternalName, UserFuncName, Value,
+};
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleError};
+use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
+use target_lexicon::Triple;
 
+use crate::detect;
+use crate::dots::{Dot, dots};
+use crate::entry;
 use crate::fx::Fx;
-use crate::kernel::{Kernel, Names, moves};
-use crate::layout::{self, Layout};
+use crate::kernel::{Names, moves};
+use crate::layout::Layout;
 use crate::moves::Move;
+use crate::program::{CodegenError, Data, Entries, Function, Program, Returns, signature};
+use crate::target::{CpuTarget, Level};
 use crate::tiles;
 
-/// The entry points of a compiled program.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entries {
-    pub(crate) plan: FuncId,
-    pub(crate) run: FuncId,
-}
-
-/// What one module holds while it is filled.
-struct Unit<'m, M: Module> {
-    m: &'m mut M,
-    core: &'m Core,
-    layout: Layout,
-    fma: bool,
+/// What one program holds while it is filled.
+pub(crate) struct Unit<'c> {
+    pub(crate) core: &'c Core,
+    pub(crate) target: CpuTarget,
+    layout: &'c Layout,
     pool: FunctionBuilderContext,
-    moves: Vec<(Move, FuncId)>,
-    fns: Vec<FuncId>,
-    tables: Vec<DataId>,
+    functions: Vec<Function>,
+    /// The levels of the program, lowest first.
+    levels: &'c [Level],
+    /// Whether the functions' CLIF is kept.
+    clif: bool,
 }
 
-/// Compiles `core` into `m`. `fma`: the target multiplies and adds in one instruction.
-pub(crate) fn compile<M: Module>(
-    m: &mut M,
+/// The functions of one level.
+struct Body {
+    level: Level,
+    isa: OwnedTargetIsa,
+    moves: Vec<(Move, usize)>,
+    fns: Vec<usize>,
+}
+
+/// How a function looks from outside.
+pub(crate) struct Head<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) params: usize,
+    pub(crate) returns: Returns,
+    pub(crate) export: bool,
+    /// Whether the body names moves, tile functions and tables.
+    pub(crate) names: bool,
+}
+
+impl<'a> Head<'a> {
+    fn local(name: &'a str, params: usize) -> Head<'a> {
+        Head {
+            name,
+            params,
+            returns: Returns::Nothing,
+            export: false,
+            names: false,
+        }
+    }
+}
+
+/// A function under construction: its builder, what it can name, and how it calls functions of the program.
+pub(crate) struct Under<'a, 'f> {
+    pub(crate) fx: Fx<'f>,
+    pub(crate) args: Vec<Value>,
+    pub(crate) names: Names<'a>,
+    /// Functions asked for in advance, in that order.
+    pub(crate) calls: Vec<FuncRef>,
+    /// The levels of the program, lowest first.
+    pub(crate) levels: &'a [Level],
+}
+
+/// Compiles `core` for `target` on any Linux.
+///
+/// # Errors
+/// What Cranelift refuses: a bug of ours.
+pub fn compile(core: &Core, target: CpuTarget) -> Result<Program, CodegenError> {
+    compile_for(core, target, &target.linux(), target.levels(), false)
+}
+
+/// Compiles `core` for some levels of `target`, at least one, under the calling convention of `triple`; `clif`: keep Cranelift's form.
+pub(crate) fn compile_for(
     core: &Core,
-    fma: bool,
-) -> Result<Entries, Box<ModuleError>> {
+    target: CpuTarget,
+    triple: &Triple,
+    levels: &[Level],
+    clif: bool,
+) -> Result<Program, CodegenError> {
+    let data = core
+        .tables
+        .iter()
+        .map(|t| Data {
+            name: format!("attnc_{}.{}", core.name, t.name),
+            bytes: t.data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        })
+        .collect();
     let layout = Layout::of(core);
     let mut u = Unit {
-        m,
         core,
-        layout,
-        fma,
+        target,
+        layout: &layout,
         pool: FunctionBuilderContext::new(),
-        moves: Vec::new(),
-        fns: Vec::new(),
-        tables: Vec::new(),
+        functions: Vec::new(),
+        levels,
+        clif,
     };
-    for t in &core.tables {
-        let id = u.m.declare_data(
-            &format!("attnc_{}_{}", core.name, t.name),
-            Linkage::Local,
-            false,
-            false,
-        )?;
-        let mut d = DataDescription::new();
-        d.set_align(8);
-        d.define(t.data.iter().flat_map(|x| x.to_le_bytes()).collect());
-        u.m.define_data(id, &d)?;
-        u.tables.push(id);
+    let body = |level| -> Result<_, CodegenError> {
+        Ok(Body {
+            level,
+            isa: target.isa(triple.clone(), level)?,
+            moves: Vec::new(),
+            fns: Vec::new(),
+        })
+    };
+    let mut runs = Vec::new();
+    let mut entries = body(Level::Base)?;
+    for &level in levels {
+        let mut b = body(level)?;
+        runs.push(u.body(&mut b)?);
+        if runs.len() == 1 {
+            // What `plan` calls must run wherever the program does: the lowest level's.
+            (entries.moves, entries.fns) = (b.moves, b.fns);
+        }
     }
-    // A magnitude of 0 would make every element careful; thresholds are positive.
-    let careful = core.careful_above.to_bits().max(1);
-    for kind in moves(core) {
-        let id = u.function(
-            &kind.name(),
-            kind.params(),
-            false,
-            Linkage::Local,
-            |fx, args, _| moves_body(fx, kind, args, careful),
-        )?;
-        u.moves.push((kind, id));
-    }
-    for f in &core.fns {
-        let params = f.tiles.len() + f.scalars.len() + 1;
-        let id = u.function(&f.name, params, false, Linkage::Local, |fx, args, _| {
-            tiles::lower(fx, f, args)
-        })?;
-        u.fns.push(id);
-    }
-    let plan = u.function("plan", 2, true, Linkage::Export, plan_body)?;
-    let run = u.function("run", 4, true, Linkage::Export, run_body)?;
-    Ok(Entries { plan, run })
+    let detect = if levels.len() > 1 {
+        detect::function(target, &core.name)?.map(|f| u.push(f))
+    } else {
+        None
+    };
+    let entries = u.entries(&entries, detect, &runs)?;
+    let functions = u.functions;
+    Ok(Program {
+        target,
+        layout,
+        functions,
+        data,
+        entries,
+    })
 }
 
-fn moves_body(fx: &mut Fx<'_>, kind: Move, args: &[Value], careful: u32) {
-    crate::moves::lower(fx, kind, args, careful);
-}
+impl Unit<'_> {
+    fn push(&mut self, f: Function) -> usize {
+        self.functions.push(f);
+        self.functions.len() - 1
+    }
 
-impl<M: Module> Unit<'_, M> {
-    /// Declares and defines one function of 64-bit parameters; with `result` it returns 64 bits, zero unless the body returned.
+    /// Moves, tile functions and the task loop of a level; yields the latter.
+    fn body(&mut self, body: &mut Body) -> Result<usize, CodegenError> {
+        let core = self.core;
+        // A magnitude of 0 would make every element careful; thresholds are positive.
+        let careful = core.careful_above.to_bits().max(1);
+        let name = |of: &str| format!("attnc_{}.{}.{of}", core.name, body.level.name());
+        for kind in moves(core) {
+            let name = name(&kind.name());
+            let id = self.function(body, Head::local(&name, kind.params()), &[], |u| {
+                crate::moves::lower(&mut u.fx, kind, &u.args, careful);
+            })?;
+            body.moves.push((kind, id));
+        }
+        let kinds = dots(core);
+        let mut made = Vec::new();
+        for dot in &kinds {
+            let name = name(&dot.name());
+            let head = Head::local(&name, Dot::PARAMS);
+            made.push(self.function(body, head, &[], |u| {
+                crate::dots::lower(&mut u.fx, *dot, &u.args);
+            })?);
+        }
+        for f in &core.fns {
+            let name = name(&f.name);
+            let params = f.tiles.len() + f.scalars.len() + 1;
+            let id = self.function(body, Head::local(&name, params), &made, |u| {
+                let dots: Vec<_> = kinds.iter().copied().zip(u.calls.iter().copied()).collect();
+                tiles::lower(&mut u.fx, f, &dots, &u.args);
+            })?;
+            body.fns.push(id);
+        }
+        let name = format!("attnc_{}.{}.tasks", core.name, body.level.name());
+        let head = Head {
+            names: true,
+            ..Head::local(&name, 4)
+        };
+        self.function(body, head, &[], entry::tasks)
+    }
+
+    /// The entry points of the C ABI.
+    fn entries(
+        &mut self,
+        base: &Body,
+        level: Option<usize>,
+        runs: &[usize],
+    ) -> Result<Entries, CodegenError> {
+        let head = |params, returns| Head {
+            name: "",
+            params,
+            returns,
+            export: true,
+            names: false,
+        };
+        let mut add = |of: &str, head: Head<'_>, calls: &[usize], make: fn(&mut Under<'_, '_>)| {
+            let name = format!("attnc_{}_{of}", self.core.name);
+            let head = Head {
+                name: &name,
+                ..head
+            };
+            self.function(base, head, calls, make)
+        };
+        let plan = Head {
+            names: true,
+            ..head(2, Returns::Int64)
+        };
+        let detect: Vec<usize> = level.into_iter().collect();
+        let plan = add("plan", plan, &detect, entry::plan)?;
+        let workspace = add("workspace", head(1, Returns::Int64), &[], entry::workspace)?;
+        let run = add("run", head(4, Returns::Int32), runs, entry::run)?;
+        add(
+            "forward",
+            head(2, Returns::Int32),
+            &[plan, run],
+            entry::forward,
+        )?;
+        Ok(Entries {
+            plan,
+            workspace,
+            run,
+        })
+    }
+
+    /// Cranelift's form with names instead of numbers, in its own notation for names.
+    fn named(&self, ctx: &Context, name: &str) -> String {
+        let mut s = ctx.func.display().to_string();
+        let own = ctx.func.name.to_string();
+        s = s.replacen(&own, &format!("%{name}"), 1);
+        // Highest first: one number may be the beginning of another.
+        for (i, to) in ctx.func.params.user_named_funcs().iter().rev() {
+            let place = to.index as usize;
+            let (old, name) = if to.namespace == 0 {
+                (format!("{to} "), format!("{} ", self.functions[place].name))
+            } else {
+                let table = &self.core.tables[place].name;
+                (i.to_string(), format!("attnc_{}.{table}", self.core.name))
+            };
+            s = s.replace(&format!("colocated {old}"), &format!("colocated %{name}"));
+        }
+        s
+    }
+
+    /// Builds and compiles one function; a body that has not returned returns zero.
     fn function(
         &mut self,
-        name: &str,
-        params: usize,
-        result: bool,
-        linkage: Linkage,
-        body: impl FnOnce(&mut Fx<'_>, &[Value], &Names<'_>),
-    ) -> Result<FuncId, Box<ModuleError>> {
-        let mut sig = Signature::new(self.m.target_config().default_call_conv);
-        sig.params
-            .extend((0..params).map(|_| AbiParam::new(types::I64)));
-        if result {
-            sig.returns.push(AbiParam::new(types::I64));
-        }
-        let id =
-            self.m
-                .declare_function(&format!("attnc_{}_{name}", self.core.name), linkage, &sig)?;
-        let mut ctx: Context = self.m.make_context();
-        ctx.func.signature = sig;
+        body: &Body,
+        head: Head<'_>,
+        calls: &[usize],
+        make: impl FnOnce(&mut Under<'_, '_>),
+    ) -> Result<usize, CodegenError> {
+        let conv = CallConv::triple_default(body.isa.triple());
+        let mut ctx = Context::new();
+        ctx.func.signature = signature(head.params, head.returns, conv);
+        let place = self.functions.len();
+        ctx.func.name = UserFuncName::user(0, place as u32);
+        let mut import = |i: usize| {
+            let f = &self.functions[i];
+            let sig = ctx
+                .func
+                .import_signature(signature(f.params, f.returns, conv));
+            let name = ctx
+                .func
+                .declare_imported_user_function(UserExternalName::new(0, i as u32));
+            ctx.func.import_function(ExtFuncData {
+                name: ExternalName::user(name),
+                signature: sig,
+                colocated: true,
+                patchable: false,
+            })
+        };
+        let (moves, fns): (&[_], &[_]) = if head.names {
+            (&body.moves, &body.fns)
+        } else {
+            (&[], &[])
+        };
+        let moves = moves.iter().map(|(k, i)| (*k, import(*i))).collect();
+        let fns = fns.iter().map(|i| import(*i)).collect();
+        let calls = calls.iter().map(|i| import(*i)).collect();
+        let tables: Vec<GlobalValue> = (0..if head.names {
+            self.core.tables.len()
+        } else {
+            0
+        })
+            .map(|i| {
+                let name = ctx
+                    .func
+                    .declare_imported_user_function(UserExternalName::new(1, i as u32));
+                ctx.func.create_global_value(GlobalValueData::Symbol {
+                    name: ExternalName::user(name),
+                    offset: 0.into(),
+                    colocated: true,
+                    tls: false,
+                })
+            })
+            .collect();
         let names = Names {
             core: self.core,
-            layout: &self.layout,
-            moves: self
-                .moves
-                .iter()
-                .map(|(k, id)| (*k, self.m.declare_func_in_func(*id, &mut ctx.func)))
-                .collect(),
-            fns: self
-                .fns
-                .iter()
-                .map(|id| self.m.declare_func_in_func(*id, &mut ctx.func))
-                .collect(),
-            tables: self
-                .tables
-                .iter()
-                .map(|id| self.m.declare_data_in_func(*id, &mut ctx.func))
-                .collect(),
+            layout: self.layout,
+            moves,
+            fns,
+            tables,
         };
         let mut b = FunctionBuilder::new(&mut ctx.func, &mut self.pool);
         let entry = b.create_block();
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
         let args = b.block_params(entry).to_vec();
-        let mut fx = Fx { b, fma: self.fma };
-        body(&mut fx, &args, &names);
-        if result {
-            let zero = fx.int(0);
-            fx.b.ins().return_(&[zero]);
-        } else {
-            fx.b.ins().return_(&[]);
+        let fma = self.target.fused(body.level);
+        let mut under = Under {
+            fx: Fx { b, fma },
+            args,
+            names,
+            calls,
+            levels: self.levels,
+        };
+        make(&mut under);
+        let mut fx = under.fx;
+        match head.returns {
+            Returns::Nothing => {
+                fx.b.ins().return_(&[]);
+            }
+            Returns::Int32 => {
+                let zero = fx.int32(0);
+                fx.b.ins().return_(&[zero]);
+            }
+            Returns::Int64 => {
+                let zero = fx.int(0);
+                fx.b.ins().return_(&[zero]);
+            }
         }
         fx.b.seal_all_blocks();
-        fx.b.finalize(self.m.target_config());
-        self.m.define_function(id, &mut ctx)?;
-        Ok(id)
+        fx.b.finalize(body.isa.frontend_config());
+        let clif = if self.clif {
+            self.named(&ctx, head.name)
+        } else {
+            String::new()
+        };
+        let code = ctx
+            .compile(&*body.isa, &mut ControlPlane::default())
+            .map_err(|e| e.inner)?;
+        let (bytes, align) = (
+            code.code_buffer().to_vec(),
+            u64::from(code.buffer.alignment),
+        );
+        let relocs: Vec<_> = code.buffer.relocs().to_vec();
+        let relocs: Vec<ModuleReloc> = relocs
+            .iter()
+            .map(|r| ModuleReloc::from_mach_reloc(r, &ctx.func, FuncId::from_u32(place as u32)))
+            .collect();
+        for r in &relocs {
+            if let ModuleRelocTarget::LibCall(_) | ModuleRelocTarget::KnownSymbol(_) = &r.name {
+                return Err(CodegenError::Foreign {
+                    function: head.name.to_string(),
+                    symbol: r.name.to_string(),
+                });
+            }
+        }
+        Ok(self.push(Function {
+            name: head.name.to_string(),
+            export: head.export,
+            params: head.params,
+            returns: head.returns,
+            align: align.max(16),
+            bytes,
+            relocs,
+            clif,
+        }))
     }
-}
-
-/// `plan(args, plan) -> tasks`: copies the arguments, checks them, fills the tables.
-fn plan_body(fx: &mut Fx<'_>, args: &[Value], names: &Names<'_>) {
-    let (from, to) = (args[0], args[1]);
-    let bytes = size_of::<layout::Args>() as i32;
-    for off in (0..bytes).step_by(8) {
-        let x = fx.load(types::I64, from, off);
-        fx.store(x, to, off);
-    }
-    let refuse = |fx: &mut Fx<'_>, cond: Value, code: i64| {
-        let (bad, good) = (fx.b.create_block(), fx.b.create_block());
-        fx.b.ins().brif(cond, bad, &[], good, &[]);
-        fx.b.switch_to_block(bad);
-        let code = fx.int(code);
-        fx.b.ins().return_(&[code]);
-        fx.b.switch_to_block(good);
-    };
-    let head = fx.load(types::I64, from, 0);
-    let want = fx.int(i64::from(bytes) | i64::from(layout::ABI) << 32);
-    let other = fx.b.ins().icmp(IntCC::NotEqual, head, want);
-    refuse(fx, other, layout::ERROR_ABI);
-    let (batch, n) = (
-        fx.load(types::I64, from, layout::BATCH),
-        fx.load(types::I64, from, layout::SEQ_LEN),
-    );
-    for x in [batch, n] {
-        let most = fx.int(1 << 47);
-        let beyond = fx.b.ins().icmp(IntCC::UnsignedGreaterThan, x, most);
-        refuse(fx, beyond, layout::ERROR_SHAPE);
-    }
-    let zero = fx.int(0);
-    fx.store(zero, to, bytes);
-    for x in [batch, n] {
-        let empty = fx.b.ins().icmp(IntCC::Equal, x, zero);
-        refuse(fx, empty, 0);
-    }
-    for p in [8, 16, 24, 32, 40] {
-        let x = fx.load(types::I64, from, p);
-        let null = fx.b.ins().icmp(IntCC::Equal, x, zero);
-        refuse(fx, null, layout::ERROR_NULL);
-    }
-    let mut k = Kernel::new(names, to, to, zero);
-    k.block(fx, &names.core.plan);
-    let tasks = k.get(fx, names.core.tasks);
-    fx.store(tasks, to, bytes);
-    fx.b.ins().return_(&[tasks]);
-    // What follows is never reached: it takes the closing return of every function.
-    let rest = fx.b.create_block();
-    fx.b.switch_to_block(rest);
-}
-
-/// `run(plan, first, last, workspace) -> 0`.
-fn run_body(fx: &mut Fx<'_>, args: &[Value], names: &Names<'_>) {
-    let [plan, first, last, work] = [args[0], args[1], args[2], args[3]];
-    let zero = fx.int(0);
-    let counter = fx.addc(work, names.layout.counter);
-    fx.store(zero, counter, 0);
-    let mut k = Kernel::new(names, plan, work, zero);
-    k.block(fx, &names.core.enter);
-    let one = fx.int(1);
-    fx.carry([first, last, one], &[], |fx, t, _| {
-        let mut k = Kernel::new(names, plan, work, t);
-        k.block(fx, &names.core.body);
-        Vec::new()
-    });
 }

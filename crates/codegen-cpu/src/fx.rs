@@ -5,12 +5,22 @@
 //! the tile IR has bounded every access.
 
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{BlockArg, InstBuilder, MemFlagsData, Type, Value, types};
+use cranelift_codegen::ir::{
+    BlockArg, ConstantData, InstBuilder, MemFlagsData, Type, Value, types,
+};
 use cranelift_frontend::FunctionBuilder;
 
 /// Four floats.
 pub(crate) const F4: Type = types::F32X4;
 const I4: Type = types::I32X4;
+
+/// Two vectors that are computed alike.
+pub(crate) type Pair = [Value; 2];
+
+/// f of both halves of two pairs.
+pub(crate) fn both(a: Pair, b: Pair, mut f: impl FnMut(Value, Value) -> Value) -> Pair {
+    [f(a[0], b[0]), f(a[1], b[1])]
+}
 
 /// A function under construction.
 pub(crate) struct Fx<'a> {
@@ -43,6 +53,11 @@ impl Fx<'_> {
         let n = self.int(n);
         self.b.ins().udiv(a, n)
     }
+    /// The largest multiple of n, a power of two, that is at most a.
+    pub(crate) fn round_down(&mut self, a: Value, n: i64) -> Value {
+        let mask = self.int(-n);
+        self.b.ins().band(a, mask)
+    }
     pub(crate) fn load(&mut self, ty: Type, p: Value, off: i32) -> Value {
         self.b
             .ins()
@@ -54,40 +69,41 @@ impl Fx<'_> {
             .store(MemFlagsData::new().with_notrap(), x, p, off);
     }
 
-    /// for iv in (lo..hi).step_by(step), with values carried from round to round; yields them at the end.
+    /// for iv in (lo..hi).step_by(step), with values carried from round to round; yields them at the end. The test stands at the end of
+    /// a round, which costs one jump.
     pub(crate) fn carry(
         &mut self,
         [lo, hi, step]: [Value; 3],
         init: &[Value],
         body: impl FnOnce(&mut Self, Value, &[Value]) -> Vec<Value>,
     ) -> Vec<Value> {
-        let (head, inside, exit) = (
-            self.b.create_block(),
-            self.b.create_block(),
-            self.b.create_block(),
-        );
-        self.b.append_block_param(head, types::I64);
+        let (round, exit) = (self.b.create_block(), self.b.create_block());
+        self.b.append_block_param(round, types::I64);
         for v in init {
             let ty = self.b.func.dfg.value_type(*v);
-            self.b.append_block_param(head, ty);
+            self.b.append_block_param(round, ty);
+            self.b.append_block_param(exit, ty);
         }
-        let args = |first: Value, rest: &[Value]| -> Vec<BlockArg> {
-            std::iter::once(first)
-                .chain(rest.iter().copied())
-                .map(BlockArg::from)
+        let out = |rest: &[Value]| -> Vec<BlockArg> { rest.iter().map(|v| (*v).into()).collect() };
+        let on = |first: Value, rest: &[Value]| -> Vec<BlockArg> {
+            std::iter::once(BlockArg::from(first))
+                .chain(out(rest))
                 .collect()
         };
-        self.b.ins().jump(head, &args(lo, init));
-        self.b.switch_to_block(head);
-        let params: Vec<Value> = self.b.block_params(head).to_vec();
-        let more = self.b.ins().icmp(IntCC::SignedLessThan, params[0], hi);
-        self.b.ins().brif(more, inside, &[], exit, &[]);
-        self.b.switch_to_block(inside);
+        let some = self.b.ins().icmp(IntCC::SignedLessThan, lo, hi);
+        self.b
+            .ins()
+            .brif(some, round, &on(lo, init), exit, &out(init));
+        self.b.switch_to_block(round);
+        let params: Vec<Value> = self.b.block_params(round).to_vec();
         let next = body(self, params[0], &params[1..]);
         let iv = self.b.ins().iadd(params[0], step);
-        self.b.ins().jump(head, &args(iv, &next));
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, iv, hi);
+        self.b
+            .ins()
+            .brif(more, round, &on(iv, &next), exit, &out(&next));
         self.b.switch_to_block(exit);
-        params[1..].to_vec()
+        self.b.block_params(exit).to_vec()
     }
 
     /// A loop that carries nothing.
@@ -137,14 +153,23 @@ impl Fx<'_> {
         self.either(cond, then, |_| {});
     }
 
-    /// The same float in four lanes.
+    /// The same float in four lanes: one load from the constant pool.
     pub(crate) fn splat(&mut self, x: f32) -> Value {
-        let x = self.b.ins().f32const(x);
-        self.b.ins().splat(F4, x)
+        self.vector(F4, x.to_bits())
     }
-    fn splat_int(&mut self, x: u32) -> Value {
-        let x = self.int32(x);
-        self.b.ins().splat(I4, x)
+    /// The same 32 bits in four lanes.
+    pub(crate) fn splat_int(&mut self, x: u32) -> Value {
+        self.vector(I4, x)
+    }
+    fn vector(&mut self, ty: Type, x: u32) -> Value {
+        let bytes: Vec<u8> = x.to_le_bytes().repeat(4);
+        let data = self
+            .b
+            .func
+            .dfg
+            .constants
+            .insert(ConstantData::from(&bytes[..]));
+        self.b.ins().vconst(ty, data)
     }
     pub(crate) fn mul_add(&mut self, a: Value, b: Value, c: Value) -> Value {
         if self.fma {
@@ -166,21 +191,39 @@ impl Fx<'_> {
         let flags = MemFlagsData::new().with_endianness(cranelift_codegen::ir::Endianness::Little);
         self.b.ins().bitcast(ty, flags, x)
     }
+    /// a > b ? a : b in each lane, which is one instruction; b where either is NaN.
+    pub(crate) fn larger(&mut self, a: Value, b: Value) -> Value {
+        // Written as b < a: the form that instruction selection knows.
+        let more = self.compare(FloatCC::LessThan, b, a);
+        self.pick(more, a, b)
+    }
+    /// Two masks of two 64-bit lanes as one of four 32-bit lanes.
+    pub(crate) fn halves(&mut self, a: Value, b: Value) -> Value {
+        let (a, b) = (self.bits(a, types::I8X16), self.bits(b, types::I8X16));
+        let low = [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27u8];
+        let low = self
+            .b
+            .func
+            .dfg
+            .immediates
+            .push(ConstantData::from(&low[..]));
+        let y = self.b.ins().shuffle(a, b, low);
+        self.bits(y, I4)
+    }
     pub(crate) fn compare(&mut self, cc: FloatCC, a: Value, b: Value) -> Value {
         self.b.ins().fcmp(cc, a, b)
     }
 
-    /// 2^x for x <= 1: range reduction by a magic number, a polynomial of degree 6 in [-1/2, 1/2] (Taylor-like minimax with c0 = 1,
-    /// relative error below 3e-8), exponent by integer addition; exactly 0 at and below -126, NaN for NaN.
-    pub(crate) fn exp2(&mut self, x: Value) -> Value {
-        let floor = self.splat(-126.0);
-        let low = self.compare(FloatCC::LessThanOrEqual, x, floor);
-        let xc = self.pick(low, floor, x);
+    /// 2^x for x <= 1, of both vectors of a pair: range reduction by a magic number, a polynomial of degree 6 in [-1/2, 1/2]
+    /// (Taylor-like minimax with c0 = 1, relative error below 3e-8), exponent by integer arithmetic; exactly 0 at and below -126, NaN
+    /// for NaN. A pair at a time, so that each constant is loaded once for two.
+    pub(crate) fn exp2(&mut self, x: Pair) -> Pair {
         let magic = self.splat(12_582_912.0 + 127.0);
-        let t = self.b.ins().fadd(xc, magic);
-        let n = self.b.ins().fsub(t, magic);
-        let f = self.b.ins().fsub(xc, n);
-        let mut p = self.splat(1.540_353e-4);
+        let t = x.map(|x| self.b.ins().fadd(x, magic));
+        let n = t.map(|t| self.b.ins().fsub(t, magic));
+        let f = both(x, n, |x, n| self.b.ins().fsub(x, n));
+        let first = self.splat(1.540_353e-4);
+        let mut p = [first; 2];
         for c in [
             1.333_355_8e-3,
             9.618_129e-3,
@@ -190,15 +233,23 @@ impl Fx<'_> {
             1.0,
         ] {
             let c = self.splat(c);
-            p = self.mul_add(p, f, c);
+            p = both(p, f, |p, f| self.mul_add(p, f, c));
         }
-        let t = self.bits(t, I4);
         let by = self.int32(23);
-        let e = self.b.ins().ishl(t, by);
-        let e = self.bits(e, F4);
-        let y = self.b.ins().fmul(p, e);
-        let zero = self.splat(0.0);
-        self.pick(low, zero, y)
+        let floor = self.splat(-126.0);
+        let y = both(p, t, |p, t| {
+            let t = self.bits(t, I4);
+            let e = self.b.ins().ishl(t, by);
+            let e = self.bits(e, F4);
+            self.b.ins().fmul(p, e)
+        });
+        // What lies too low for the exponent's bits is cleared, whatever came out above.
+        both(y, x, |y, x| {
+            let low = self.compare(FloatCC::LessThanOrEqual, x, floor);
+            let y = self.bits(y, I4);
+            let y = self.b.ins().band_not(y, low);
+            self.bits(y, F4)
+        })
     }
 
     /// log2 x: exponent by integer arithmetic, log of the mantissa in [sqrt(1/2), sqrt 2) by the series of atanh.

@@ -1,42 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A compiled program in this process.
 //!
-//! In: a [`Core`]. Out: a [`Jit`] whose `plan` and `run` are the generated functions. The memory of the code lives as long as the `Jit`.
+//! In: a [`Core`], or the [`Program`] made from it. Out: a [`Jit`] whose entry points are the generated functions of the C ABI. The
+//! memory of the code lives as long as the `Jit`.
 
 use attnc_tile::core::Core;
-use cranelift_codegen::settings::{self, Configurable};
-use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::default_libcall_names;
+use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
+use cranelift_module::{FuncId, default_libcall_names};
+use target_lexicon::Triple;
 
-use crate::compile::compile;
-use crate::layout::{Args, Layout};
-
-/// Why code could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum CodegenError {
-    /// The machine has no Cranelift back end.
-    #[error("this machine's processor is not one that the code generator knows: {0}")]
-    Machine(&'static str),
-    /// Cranelift refused a setting: a bug of ours.
-    #[error(transparent)]
-    Setting(#[from] cranelift_codegen::settings::SetError),
-    /// Cranelift refused the combination of settings.
-    #[error(transparent)]
-    Codegen(#[from] cranelift_codegen::CodegenError),
-    /// Cranelift refused a function: a bug of ours.
-    #[error(transparent)]
-    Module(#[from] Box<cranelift_module::ModuleError>),
-}
+use crate::compile::compile_for;
+use crate::layout::{Args, LEVEL, Layout};
+use crate::program::{CodegenError, Program};
+use crate::target::{CpuTarget, Level};
 
 type PlanFn = extern "C" fn(*const Args, *mut u8) -> i64;
-type RunFn = extern "C" fn(*const u8, i64, i64, *mut u8) -> i64;
+type WorkspaceFn = extern "C" fn(*const u8) -> usize;
+type RunFn = extern "C" fn(*const u8, i64, i64, *mut u8) -> i32;
 
 /// A program compiled for this machine.
 pub struct Jit {
     module: Option<JITModule>,
     plan: PlanFn,
+    workspace: WorkspaceFn,
     run: RunFn,
     layout: Layout,
+    /// Where every function stands, in the program's order.
+    places: Vec<Place>,
+}
+
+/// A function in memory.
+struct Place {
+    name: String,
+    at: *const u8,
+    len: usize,
 }
 
 // SAFETY: the module is not touched again until it is dropped with exclusive access; its code is immutable and reentrant, for all its
@@ -55,50 +52,78 @@ impl std::fmt::Debug for Jit {
     }
 }
 
+/// Address space for a program's code and tables: one piece, so that 32-bit distances reach.
+fn reserve(p: &Program) -> usize {
+    let code: usize = p.functions.iter().map(|f| f.bytes.len() + 64).sum();
+    let data: usize = p.data.iter().map(|d| d.bytes.len() + 64).sum();
+    (code + data + (1 << 20)).next_multiple_of(1 << 16)
+}
+
 impl Jit {
-    /// Compiles `core` for the processor this runs on.
+    /// Compiles `core` for the processor this runs on, and of its levels only the highest that the machine has: compiling stands before
+    /// every first run. Its functions are byte for byte those of the whole program; only `plan` and `run`, which choose, differ.
     ///
     /// # Errors
     /// When the processor is unknown, or (a bug) Cranelift refuses the code.
     pub fn new(core: &Core) -> Result<Jit, CodegenError> {
-        let mut flags = settings::builder();
-        // The instruction scheduling of `speed` undoes the register tile of the dots; `none` keeps the order that is written.
-        flags.set("opt_level", "none")?;
-        flags.set("is_pic", "false")?;
-        flags.set("use_colocated_libcalls", "false")?;
-        flags.set(
-            "enable_verifier",
-            if cfg!(debug_assertions) {
-                "true"
-            } else {
-                "false"
-            },
-        )?;
-        let isa = cranelift_native::builder()
-            .map_err(CodegenError::Machine)?
-            .finish(settings::Flags::new(flags))?;
-        let fma = fma_available();
-        let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
-        let entries = compile(&mut module, core, fma)?;
-        module.finalize_definitions().map_err(Box::new)?;
-        let (plan, run) = (
-            module.get_finalized_function(entries.plan),
-            module.get_finalized_function(entries.run),
-        );
-        // SAFETY: both were compiled just now with exactly these signatures in the C calling convention, and the module that owns
-        // their memory is kept beside them.
+        let target = CpuTarget::here().ok_or(CodegenError::Machine(std::env::consts::ARCH))?;
+        let levels = target.levels().iter().filter(|l| l.here()).max();
+        let level = levels.ok_or(CodegenError::Machine(target.name()))?;
+        Jit::link(&compile_for(
+            core,
+            target,
+            &Triple::host(),
+            &[*level],
+            false,
+        )?)
+    }
+
+    /// Puts a program into memory.
+    ///
+    /// # Errors
+    /// A program for another processor; no memory.
+    pub fn link(program: &Program) -> Result<Jit, CodegenError> {
+        let target = program.target();
+        if CpuTarget::here() != Some(target) {
+            return Err(CodegenError::OtherMachine(target.name()));
+        }
+        let isa = target.isa(Triple::host(), Level::Base)?;
+        let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
+        let memory = ArenaMemoryProvider::new_with_size(reserve(program))
+            .map_err(|e| CodegenError::Memory(e.to_string()))?;
+        builder.memory_provider(Box::new(memory));
+        let mut module = JITModule::new(builder);
+        let ids = program.link(&mut module)?;
+        module.finalize_definitions()?;
+        let at = |id: FuncId| module.get_finalized_function(id);
+        let e = program.entries;
+        let places = ids
+            .iter()
+            .zip(&program.functions)
+            .map(|(id, f)| Place {
+                name: f.name.clone(),
+                at: at(*id),
+                len: f.bytes.len(),
+            })
+            .collect();
+        let [plan, workspace, run] = [e.plan, e.workspace, e.run].map(|i| at(ids[i]));
+        // SAFETY: all were compiled with exactly these signatures in this machine's C calling convention (a program for another family is
+        // refused above), and the module that owns their memory is kept beside them.
         #[allow(unsafe_code)]
-        let (plan, run) = unsafe {
+        let (plan, workspace, run) = unsafe {
             (
                 std::mem::transmute::<*const u8, PlanFn>(plan),
+                std::mem::transmute::<*const u8, WorkspaceFn>(workspace),
                 std::mem::transmute::<*const u8, RunFn>(run),
             )
         };
         Ok(Jit {
             module: Some(module),
             plan,
+            workspace,
             run,
-            layout: Layout::of(core),
+            layout: program.layout().clone(),
+            places,
         })
     }
 
@@ -115,34 +140,60 @@ impl Jit {
         (self.plan)(args, plan.as_mut_ptr().cast())
     }
 
-    /// Runs the tasks first..last.
+    /// Bytes that one worker needs; 0 for what is no plan of this program.
+    pub fn workspace(&self, plan: &[u64]) -> usize {
+        if plan.len() * 8 < self.layout.plan_bytes {
+            return 0;
+        }
+        (self.workspace)(plan.as_ptr().cast())
+    }
+
+    /// Makes `run` take another body than `plan` has chosen. The machine must have it.
+    pub fn set_level(&self, plan: &mut [u64], level: Level) {
+        if let Some(x) = plan.get_mut(LEVEL as usize / 8) {
+            *x = level.number() as u64;
+        }
+    }
+
+    /// Runs the tasks first..last; 0 or a negative code.
     ///
     /// # Safety
     /// `plan` was filled by [`Jit::plan`] of this object; the tensors its arguments name are alive, as long as their strides reach, and
     /// their outputs not read or written elsewhere except by `run` calls for other tasks; `workspace` points at
-    /// `layout().workspace_bytes` bytes, aligned to 64, that belong to this call.
+    /// [`Jit::workspace`] bytes, aligned to 64, that belong to this call.
     #[allow(unsafe_code)]
-    pub unsafe fn run(&self, plan: &[u64], first: i64, last: i64, workspace: *mut u8) -> i64 {
+    pub unsafe fn run(&self, plan: &[u64], first: i64, last: i64, workspace: *mut u8) -> i32 {
         (self.run)(plan.as_ptr().cast(), first, last, workspace)
+    }
+
+    /// The bytes of every function as they stand in memory, in the program's order.
+    pub fn code(&self) -> Vec<&[u8]> {
+        self.places.iter().map(|p| self.bytes(p)).collect()
+    }
+
+    /// The bytes of one function as they stand in memory.
+    pub fn function(&self, name: &str) -> Option<&[u8]> {
+        let found = self.places.iter().find(|p| p.name == name);
+        found.map(|p| self.bytes(p))
+    }
+
+    fn bytes(&self, p: &Place) -> &[u8] {
+        // SAFETY: the module put a function of this length there and owns its memory, readable and unchanging, as long as `self`.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts(p.at, p.len)
+        }
     }
 }
 
 impl Drop for Jit {
     fn drop(&mut self) {
         if let Some(module) = self.module.take() {
-            // SAFETY: the two function pointers die with this object, and `run` borrows it.
+            // SAFETY: the function pointers die with this object, and `run` and `code` borrow it.
             #[allow(unsafe_code)]
             unsafe {
                 module.free_memory();
             }
         }
     }
-}
-
-/// Whether this machine multiplies and adds in one instruction.
-fn fma_available() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("fma");
-    #[cfg(not(target_arch = "x86_64"))]
-    true
 }

@@ -2,7 +2,7 @@
 //! Where things lie in the structures that host and generated code share: arguments, plan, workspace.
 //!
 //! In: a [`Core`]. Out: byte offsets. The argument structure is the C ABI's (`attnc_OP_args`); the plan is a copy of it, the number of
-//! tasks, and the plan tables; the workspace holds the buffers and the temporaries of tile functions.
+//! tasks, the level, and the plan tables; the workspace holds the buffers and the temporaries of tile functions.
 
 use attnc_tile::core::{Core, Port};
 
@@ -46,11 +46,19 @@ pub struct Args {
 pub const ABI: u32 = 1;
 /// `size` or `abi` of the arguments is not this build's.
 pub const ERROR_ABI: i64 = -1;
-/// A negative batch or sequence length, or one beyond 2^47.
+/// A negative batch or sequence length, or more than 2^47 positions in all.
 pub const ERROR_SHAPE: i64 = -2;
-/// A null pointer where a tensor has elements.
+/// A null pointer where a tensor has elements, or for a structure.
 pub const ERROR_NULL: i64 = -3;
+/// Tasks that the plan does not have.
+pub const ERROR_RANGE: i64 = -4;
+/// A null workspace, or one that is not aligned to 64 bytes.
+pub const ERROR_WORKSPACE: i64 = -5;
 
+/// Offset of the number of tasks in the plan.
+pub(crate) const TASKS: i32 = size_of::<Args>() as i32;
+/// Offset of the level that `plan` chose: [`crate::Level::number`].
+pub(crate) const LEVEL: i32 = TASKS + 8;
 pub(crate) const BATCH: i32 = 48;
 pub(crate) const SEQ_LEN: i32 = 56;
 
@@ -96,7 +104,7 @@ pub struct Layout {
 impl Layout {
     /// The layout for `core`.
     pub fn of(core: &Core) -> Layout {
-        let mut at = size_of::<Args>() + 8;
+        let mut at = size_of::<Args>() + 16;
         let plan_tables = core
             .plan_tables
             .iter()

@@ -1,16 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tile IR to machine code by Cranelift.
 //!
-//! In: a verified `Core`. Out: functions with the C ABI of the launch plan: `plan` and `run`. Portable 128-bit kernels; nothing of the
-//! host's library is called from generated code.
+//! In: a verified `Core`. Out: one [`Program`] (bytes and relocations) with the entry points of the C ABI, which goes into this
+//! process's memory ([`Jit`]), into object files and into listings unchanged. Portable 128-bit kernels; nothing of the host's library
+//! is called from generated code.
 
 mod compile;
+mod convert;
+mod detect;
+mod dots;
+mod entry;
 mod fx;
+mod header;
 mod jit;
 mod kernel;
 mod layout;
+mod listing;
 mod moves;
+mod object;
+mod program;
+mod target;
 mod tiles;
 
-pub use jit::{CodegenError, Jit};
-pub use layout::{ABI, Args, ERROR_ABI, ERROR_NULL, ERROR_SHAPE, Layout};
+pub use compile::compile;
+pub use header::header;
+pub use jit::Jit;
+pub use layout::{
+    ABI, Args, ERROR_ABI, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE, Layout,
+};
+pub use listing::{asm, census, clif};
+pub use object::object;
+pub use program::{CodegenError, Program};
+pub use target::{CpuTarget, Level};

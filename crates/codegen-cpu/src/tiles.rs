@@ -1,19 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tile functions as machine code: each operation a loop over the live part of its tiles, 128 bits wide.
 //!
-//! In: a [`TileFn`] and a builder at its entry. Out: its body. The two dots use a register tile of 5 rows by 2 vectors, the largest
-//! that Cranelift keeps in sixteen registers with fused multiply-adds that overwrite a factor.
+//! In: a [`TileFn`] and a builder at its entry. Out: its body. The two dots are calls of functions of their own (`dots`).
 
-use attnc_tile::core::{Axis, Elem, Expr, KEY_STEP, OpKind, QUERY_STEP, Red, Tile, TileFn, TileTy};
+use attnc_tile::core::{Axis, Elem, Expr, OpKind, QUERY_STEP, Red, Tile, TileFn, TileOp, TileTy};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
 
-use crate::fx::{F4, Fx};
-
-/// Rows of the register tile.
-const MR: i64 = KEY_STEP as i64;
-/// Rounds of the inner loop that are unrolled.
-const UNROLL: i64 = 4;
+use crate::dots::{Dot, MR};
+use crate::fx::{F4, Fx, Pair, both};
 
 /// Bytes of a function's temporaries.
 pub(crate) fn temp_bytes(f: &TileFn) -> u64 {
@@ -36,6 +31,7 @@ fn tile_bytes(f: &TileFn, t: TileTy) -> u64 {
 /// One function body under construction.
 struct Body<'f> {
     f: &'f TileFn,
+    dots: &'f [(Dot, FuncRef)],
     tiles: Vec<Value>,
     scalars: Vec<Value>,
     live_q: Value,
@@ -44,8 +40,8 @@ struct Body<'f> {
     groups: Value,
 }
 
-/// Fills the function at the builder's entry: `args` are the tiles, the scalars, and the memory of temporaries.
-pub(crate) fn lower(fx: &mut Fx<'_>, f: &TileFn, args: &[Value]) {
+/// Fills the function at the builder's entry: `args` are the tiles, the scalars, and the memory of temporaries; `dots` what it can call.
+pub(crate) fn lower(fx: &mut Fx<'_>, f: &TileFn, dots: &[(Dot, FuncRef)], args: &[Value]) {
     let (tiles, rest) = args.split_at(f.tiles.len());
     let (scalars, temp) = rest.split_at(f.scalars.len());
     let mut tiles = tiles.to_vec();
@@ -60,13 +56,20 @@ pub(crate) fn lower(fx: &mut Fx<'_>, f: &TileFn, args: &[Value]) {
     let groups = fx.groups(live_q, i64::from(QUERY_STEP));
     let body = Body {
         f,
+        dots,
         tiles,
         scalars: scalars.to_vec(),
         live_q,
         live_k,
         groups,
     };
-    for op in &f.body {
+    let mut ops = f.body.iter().peekable();
+    while let Some(op) = ops.next() {
+        if let Some((dst, expr, then)) = ops.peek().and_then(|next| map_and_reduce(op, next)) {
+            body.map(fx, dst, expr, Some(then));
+            ops.next();
+            continue;
+        }
         match op.guard {
             None => body.op(fx, &op.kind),
             Some(g) => {
@@ -78,6 +81,41 @@ pub(crate) fn lower(fx: &mut Fx<'_>, f: &TileFn, args: &[Value]) {
                 }
             }
         }
+    }
+}
+
+/// A map and the reduction of what it made, when both run always: one pass does both.
+fn map_and_reduce<'f>(map: &'f TileOp, reduce: &TileOp) -> Option<(Tile, &'f Expr, (Tile, Red))> {
+    match (map, reduce) {
+        (
+            TileOp {
+                guard: None,
+                kind: OpKind::Map { dst, expr },
+            },
+            TileOp {
+                guard: None,
+                kind: OpKind::Reduce {
+                    dst: row, op, src, ..
+                },
+            },
+        ) if src == dst => Some((*dst, expr, (*row, *op))),
+        (_, _) => None,
+    }
+}
+
+/// The value that a reduction begins with.
+fn start_of(fx: &mut Fx<'_>, op: Red) -> Value {
+    fx.splat(match op {
+        Red::Max => f32::NEG_INFINITY,
+        Red::Sum => 0.0,
+    })
+}
+
+/// One more element of a reduction; a maximum passes over NaN.
+fn join(fx: &mut Fx<'_>, op: Red, acc: Value, x: Value) -> Value {
+    match op {
+        Red::Max => fx.larger(x, acc),
+        Red::Sum => fx.b.ins().fadd(acc, x),
     }
 }
 
@@ -135,7 +173,7 @@ impl Body<'_> {
                 b,
                 only: Some(only),
             } => self.dot_visible(fx, *dst, *a, *b, *only),
-            OpKind::Map { dst, expr } => self.map(fx, *dst, expr),
+            OpKind::Map { dst, expr } => self.map(fx, *dst, expr, None),
             OpKind::Reduce { dst, op, src } => self.reduce(fx, *dst, *op, *src),
             OpKind::Visible {
                 dst,
@@ -153,55 +191,6 @@ impl Body<'_> {
         }
     }
 
-    /// Multiplies `mr` broadcast rows into `mr` x 2 accumulators, over `count` contracted elements. Row i of `a` starts `a_row * i` bytes
-    /// on and moves `a_step` a round; `b` moves `b_step`.
-    fn micro(
-        &self,
-        fx: &mut Fx<'_>,
-        mr: i64,
-        a: (Value, i64, i64),
-        b: (Value, i64),
-        count: Value,
-    ) -> Vec<Value> {
-        let zero = fx.splat(0.0);
-        let init = vec![zero; mr as usize * 2];
-        let round = |fx: &mut Fx<'_>, pa: Value, pb: Value, u: i64, acc: &[Value]| -> Vec<Value> {
-            let b0 = fx.load(F4, pb, (u * b.1) as i32);
-            let b1 = fx.load(F4, pb, (u * b.1 + 16) as i32);
-            let mut out = acc.to_vec();
-            for i in 0..mr {
-                let x = fx.load(types::F32, pa, (i * a.1 + u * a.2) as i32);
-                let x = fx.b.ins().splat(F4, x);
-                let at = i as usize * 2;
-                out[at] = fx.mul_add(x, b0, acc[at]);
-                out[at + 1] = fx.mul_add(x, b1, acc[at + 1]);
-            }
-            out
-        };
-        let unroll = fx.int(UNROLL);
-        let main = fx.b.ins().udiv(count, unroll);
-        let main = fx.b.ins().imul(main, unroll);
-        let (lo, one) = (fx.int(0), fx.int(1));
-        let walk =
-            |fx: &mut Fx<'_>, lo: Value, hi: Value, step: Value, n: i64, state: Vec<Value>| {
-                fx.carry([lo, hi, step], &state, |fx, _, s| {
-                    let (pa, pb) = (s[0], s[1]);
-                    let mut acc = s[2..].to_vec();
-                    for u in 0..n {
-                        acc = round(fx, pa, pb, u, &acc);
-                    }
-                    let mut next = vec![fx.addc(pa, n * a.2), fx.addc(pb, n * b.1)];
-                    next.extend(acc);
-                    next
-                })
-            };
-        let mut state = vec![a.0, b.0];
-        state.extend(init);
-        let state = walk(fx, lo, main, unroll, UNROLL, state);
-        let state = walk(fx, main, count, one, 1, state);
-        state[2..].to_vec()
-    }
-
     fn put(&self, fx: &mut Fx<'_>, p: Value, acc: &[Value]) {
         for (i, pair) in acc.chunks(2).enumerate() {
             let off = i as i64 * self.pitch();
@@ -210,54 +199,40 @@ impl Body<'_> {
         }
     }
 
+    fn dot(&self, fx: &mut Fx<'_>, dot: Dot, a: Value, b: Value, dst: Value) {
+        let end = fx.mulc(self.groups, 32);
+        if let Some((_, f)) = self.dots.iter().find(|(x, _)| *x == dot) {
+            fx.b.ins().call(*f, &[a, b, dst, end, self.live_k]);
+        }
+    }
+
     fn dot_keys(&self, fx: &mut Fx<'_>, dst: Tile, a: Tile, b: Tile) {
-        let d = i64::from(self.f.head_dim);
-        let (pa, pb, pd) = (self.ptr(a), self.ptr(b), self.ptr(dst));
-        let blocks = fx.groups(self.live_k, MR);
+        let blocks = fx.groups(self.live_k, i64::from(MR));
         fx.upto(blocks, |fx, kb| {
-            let rows = fx.mulc(kb, MR * d * 4);
-            let rows = fx.add(pa, rows);
-            let to = fx.mulc(kb, MR * self.pitch());
-            let to = fx.add(pd, to);
-            self.each_group(fx, |fx, j| {
-                let from = fx.add(pb, j);
-                let to = fx.add(to, j);
-                let count = fx.int(d);
-                let acc = self.micro(fx, MR, (rows, d * 4, 4), (from, self.pitch()), count);
-                self.put(fx, to, &acc);
-            });
+            let rows = fx.mulc(kb, i64::from(MR * self.f.head_dim) * 4);
+            let rows = fx.add(self.ptr(a), rows);
+            let to = fx.mulc(kb, i64::from(MR) * self.pitch());
+            let to = fx.add(self.ptr(dst), to);
+            self.dot(fx, Dot::of_keys(self.f), rows, self.ptr(b), to);
         });
     }
 
     fn dot_values(&self, fx: &mut Fx<'_>, dst: Tile, a: Tile, b: Tile) {
-        let d = i64::from(self.f.head_dim);
-        let (pa, pb, pd) = (self.ptr(a), self.ptr(b), self.ptr(dst));
-        let rows = |fx: &mut Fx<'_>, first: Value, mr: i64| {
-            let column = fx.mulc(first, 4);
-            let column = fx.add(pa, column);
-            let to = fx.mulc(first, self.pitch());
-            let to = fx.add(pd, to);
-            self.each_group(fx, |fx, j| {
-                let from = fx.add(pb, j);
-                let to = fx.add(to, j);
-                let acc = self.micro(
-                    fx,
-                    mr,
-                    (column, 4, d * 4),
-                    (from, self.pitch()),
-                    self.live_k,
-                );
-                self.put(fx, to, &acc);
+        let mut first = 0;
+        for dot in Dot::of_values(self.f) {
+            let Dot::Values { rows, dim, .. } = dot else {
+                continue;
+            };
+            let end = if rows == MR { dim / MR * MR } else { dim };
+            let (lo, hi) = (fx.int(i64::from(first)), fx.int(i64::from(end)));
+            fx.each(lo, hi, i64::from(rows), |fx, row| {
+                let column = fx.mulc(row, 4);
+                let column = fx.add(self.ptr(a), column);
+                let to = fx.mulc(row, self.pitch());
+                let to = fx.add(self.ptr(dst), to);
+                self.dot(fx, dot, column, self.ptr(b), to);
             });
-        };
-        let full = d / MR * MR;
-        if full > 0 {
-            let (lo, hi) = (fx.int(0), fx.int(full));
-            fx.each(lo, hi, MR, |fx, first| rows(fx, first, MR));
-        }
-        if full < d {
-            let first = fx.int(full);
-            rows(fx, first, d - full);
+            first = end;
         }
     }
 
@@ -298,58 +273,100 @@ impl Body<'_> {
         });
     }
 
-    fn map(&self, fx: &mut Fx<'_>, dst: Tile, expr: &Expr) {
+    /// `dst` = `expr`, and, with `then`, a reduction of it over the rows in the same pass.
+    fn map(&self, fx: &mut Fx<'_>, dst: Tile, expr: &Expr, then: Option<(Tile, Red)>) {
         let rows = self.live(fx, self.ty(dst).rows);
+        let end = fx.mulc(rows, self.pitch());
         self.each_group(fx, |fx, j| {
-            fx.upto(rows, |fx, i| {
-                let row = fx.mulc(i, self.pitch());
-                let full = fx.add(row, j);
-                for h in 0..2 {
-                    let x = self.eval(fx, expr, full, j, h * 16);
-                    let to = fx.add(self.ptr(dst), full);
-                    fx.store(x, to, h * 16);
+            // What depends on the lane only is loaded once.
+            let mut lanes = Vec::new();
+            self.lane_tiles(fx, expr, j, &mut lanes);
+            let start: Vec<Value> = then
+                .iter()
+                .flat_map(|(_, op)| [start_of(fx, *op); 2])
+                .collect();
+            let (lo, step) = (fx.int(0), fx.int(self.pitch()));
+            let sums = fx.carry([lo, end, step], &start, |fx, row, acc| {
+                let at = fx.add(row, j);
+                let x = self.eval(fx, expr, at, &lanes);
+                let to = fx.add(self.ptr(dst), at);
+                self.put(fx, to, &x);
+                match then {
+                    Some((_, op)) => vec![join(fx, op, acc[0], x[0]), join(fx, op, acc[1], x[1])],
+                    None => Vec::new(),
                 }
             });
+            if let Some((dst, _)) = then {
+                let to = fx.add(self.ptr(dst), j);
+                self.put(fx, to, &sums);
+            }
         });
     }
 
-    fn eval(&self, fx: &mut Fx<'_>, e: &Expr, full: Value, lane: Value, h: i32) -> Value {
-        let x = |fx: &mut Fx<'_>, e: &Expr| self.eval(fx, e, full, lane, h);
+    /// Loads the row vectors of an expression at lane offset `j`.
+    fn lane_tiles(&self, fx: &mut Fx<'_>, e: &Expr, j: Value, out: &mut Vec<(Tile, Pair)>) {
         match e {
             Expr::Tile(t) => {
-                let off = if self.ty(*t).rows == Axis::One {
-                    lane
-                } else {
-                    full
-                };
-                let p = fx.add(self.ptr(*t), off);
-                fx.load(F4, p, h)
+                if self.ty(*t).rows == Axis::One && out.iter().all(|(x, _)| x != t) {
+                    let p = fx.add(self.ptr(*t), j);
+                    out.push((*t, [0, 16].map(|h| fx.load(F4, p, h))));
+                }
             }
-            Expr::Const(c) => fx.splat(*c),
+            Expr::Const(_) => {}
+            Expr::Exp2(a) | Expr::Exp(a) | Expr::Log2(a) | Expr::Ln(a) => {
+                self.lane_tiles(fx, a, j, out);
+            }
+            Expr::Add(a, b)
+            | Expr::Sub(a, b)
+            | Expr::Mul(a, b)
+            | Expr::Div(a, b)
+            | Expr::Max(a, b) => [a, b]
+                .into_iter()
+                .for_each(|e| self.lane_tiles(fx, e, j, out)),
+            Expr::Fma(a, b, c) => [a, b, c]
+                .into_iter()
+                .for_each(|e| self.lane_tiles(fx, e, j, out)),
+            Expr::IfEq(a, b, c, d) | Expr::IfLt(a, b, c, d) => [a, b, c, d]
+                .into_iter()
+                .for_each(|e| self.lane_tiles(fx, e, j, out)),
+        }
+    }
+
+    /// The value of an expression in two vectors: those at byte offset `at` of full tiles, and `lanes` of row vectors.
+    fn eval(&self, fx: &mut Fx<'_>, e: &Expr, at: Value, lanes: &[(Tile, Pair)]) -> Pair {
+        let x = |fx: &mut Fx<'_>, e: &Expr| self.eval(fx, e, at, lanes);
+        match e {
+            Expr::Tile(t) => match lanes.iter().find(|(x, _)| x == t) {
+                Some((_, pair)) => *pair,
+                None => {
+                    let p = fx.add(self.ptr(*t), at);
+                    [0, 16].map(|h| fx.load(F4, p, h))
+                }
+            },
+            Expr::Const(c) => [fx.splat(*c); 2],
             Expr::Add(a, b) => {
                 let (a, b) = (x(fx, a), x(fx, b));
-                fx.b.ins().fadd(a, b)
+                both(a, b, |a, b| fx.b.ins().fadd(a, b))
             }
             Expr::Sub(a, b) => {
                 let (a, b) = (x(fx, a), x(fx, b));
-                fx.b.ins().fsub(a, b)
+                both(a, b, |a, b| fx.b.ins().fsub(a, b))
             }
             Expr::Mul(a, b) => {
                 let (a, b) = (x(fx, a), x(fx, b));
-                fx.b.ins().fmul(a, b)
+                both(a, b, |a, b| fx.b.ins().fmul(a, b))
             }
             Expr::Div(a, b) => {
                 let (a, b) = (x(fx, a), x(fx, b));
-                fx.b.ins().fdiv(a, b)
+                both(a, b, |a, b| fx.b.ins().fdiv(a, b))
             }
             Expr::Fma(a, b, c) => {
                 let (a, b, c) = (x(fx, a), x(fx, b), x(fx, c));
-                fx.mul_add(a, b, c)
+                [0, 1].map(|h| fx.mul_add(a[h], b[h], c[h]))
             }
             Expr::Max(a, b) => {
                 let (a, b) = (x(fx, a), x(fx, b));
-                let more = fx.compare(FloatCC::GreaterThan, a, b);
-                fx.pick(more, a, b)
+                both(a, b, |a, b| fx.larger(a, b))
             }
             Expr::Exp2(a) => {
                 let a = x(fx, a);
@@ -358,50 +375,35 @@ impl Body<'_> {
             Expr::Exp(a) => {
                 let a = x(fx, a);
                 let c = fx.splat(std::f32::consts::LOG2_E);
-                let a = fx.b.ins().fmul(a, c);
+                let a = a.map(|a| fx.b.ins().fmul(a, c));
                 fx.exp2(a)
             }
-            Expr::Log2(a) => {
-                let a = x(fx, a);
-                fx.log2(a)
-            }
-            Expr::Ln(a) => {
-                let a = x(fx, a);
+            Expr::Log2(a) => x(fx, a).map(|a| fx.log2(a)),
+            Expr::Ln(a) => x(fx, a).map(|a| {
                 let y = fx.log2(a);
                 let c = fx.splat(std::f32::consts::LN_2);
                 fx.b.ins().fmul(y, c)
-            }
+            }),
             Expr::IfEq(a, b, c, d) => {
                 let (a, b, c, d) = (x(fx, a), x(fx, b), x(fx, c), x(fx, d));
-                let mask = fx.compare(FloatCC::Equal, a, b);
-                fx.pick(mask, c, d)
+                let mask = both(a, b, |a, b| fx.compare(FloatCC::Equal, a, b));
+                [0, 1].map(|h| fx.pick(mask[h], c[h], d[h]))
             }
             Expr::IfLt(a, b, c, d) => {
                 let (a, b, c, d) = (x(fx, a), x(fx, b), x(fx, c), x(fx, d));
-                let mask = fx.compare(FloatCC::LessThan, a, b);
-                fx.pick(mask, c, d)
+                let mask = both(a, b, |a, b| fx.compare(FloatCC::LessThan, a, b));
+                [0, 1].map(|h| fx.pick(mask[h], c[h], d[h]))
             }
         }
     }
 
     fn reduce(&self, fx: &mut Fx<'_>, dst: Tile, op: Red, src: Tile) {
         let pitch = self.pitch();
-        let join = |fx: &mut Fx<'_>, a: Value, b: Value| match op {
-            Red::Max => {
-                let more = fx.compare(FloatCC::GreaterThan, b, a);
-                fx.pick(more, b, a)
-            }
-            Red::Sum => fx.b.ins().fadd(a, b),
-        };
         self.each_group(fx, |fx, j| {
-            let start = fx.splat(match op {
-                Red::Max => f32::NEG_INFINITY,
-                Red::Sum => 0.0,
-            });
+            let start = start_of(fx, op);
             let p = fx.add(self.ptr(src), j);
             let (lo, two, one) = (fx.int(0), fx.int(2), fx.int(1));
-            let main = fx.b.ins().udiv(self.live_k, two);
-            let main = fx.b.ins().imul(main, two);
+            let main = fx.round_down(self.live_k, 2);
             let acc = fx.carry(
                 [lo, main, two],
                 &[start, start, start, start],
@@ -411,80 +413,84 @@ impl Body<'_> {
                     (0..4)
                         .map(|i| {
                             let x = fx.load(F4, p, ((i / 2) * pitch + (i % 2) * 16) as i32);
-                            join(fx, acc[i as usize], x)
+                            join(fx, op, acc[i as usize], x)
                         })
                         .collect()
                 },
             );
-            let (a, b) = (join(fx, acc[0], acc[2]), join(fx, acc[1], acc[3]));
+            let (a, b) = (join(fx, op, acc[0], acc[2]), join(fx, op, acc[1], acc[3]));
             let acc = fx.carry([main, self.live_k, one], &[a, b], |fx, k, acc| {
                 let off = fx.mulc(k, pitch);
                 let p = fx.add(p, off);
                 (0..2)
                     .map(|i| {
                         let x = fx.load(F4, p, i * 16);
-                        join(fx, acc[i as usize], x)
+                        join(fx, op, acc[i as usize], x)
                     })
                     .collect()
             });
             let to = fx.add(self.ptr(dst), j);
-            fx.store(acc[0], to, 0);
-            fx.store(acc[1], to, 16);
+            self.put(fx, to, &acc);
         });
     }
 
-    /// For each key and lane: their place in a score tile, and whether the key is behind the query.
+    /// For each key and pair of lane vectors: their byte offset in a score tile, that of the lanes, and the lanes whose query the key is
+    /// behind.
     fn each_score(
         &self,
         fx: &mut Fx<'_>,
         causal: Option<(Tile, Tile)>,
-        body: impl FnOnce(&mut Fx<'_>, Value, Value, Value),
+        body: impl Fn(&mut Fx<'_>, Value, Value, Option<Pair>),
     ) {
-        fx.upto(self.live_k, |fx, k| {
-            let kpos = causal.map(|(kpos, _)| {
-                let at = fx.mulc(k, 8);
-                let at = fx.add(self.ptr(kpos), at);
-                fx.load(types::I64, at, 0)
+        self.each_group(fx, |fx, j| {
+            let queries = causal.map(|(kpos, qpos)| {
+                let at = fx.mulc(j, 2);
+                let at = fx.add(self.ptr(qpos), at);
+                (kpos, [0, 16, 32, 48].map(|h| fx.load(types::I64X2, at, h)))
             });
-            let row = fx.mulc(k, self.pitch());
-            fx.upto(self.live_q, |fx, q| {
-                let behind = match (kpos, causal) {
-                    (Some(kpos), Some((_, qpos))) => {
-                        let at = fx.mulc(q, 8);
-                        let at = fx.add(self.ptr(qpos), at);
-                        let qpos = fx.load(types::I64, at, 0);
-                        fx.b.ins().icmp(IntCC::SignedGreaterThan, kpos, qpos)
-                    }
-                    (None, _) | (_, None) => fx.b.ins().iconst(types::I8, 0),
-                };
-                let lane = fx.mulc(q, 4);
-                let at = fx.add(row, lane);
-                body(fx, at, lane, behind);
+            fx.upto(self.live_k, |fx, k| {
+                let behind = queries.map(|(kpos, q)| {
+                    let at = fx.mulc(k, 8);
+                    let at = fx.add(self.ptr(kpos), at);
+                    let key = fx.load(types::I64, at, 0);
+                    let key = fx.b.ins().splat(types::I64X2, key);
+                    let over = q.map(|q| fx.b.ins().icmp(IntCC::SignedGreaterThan, key, q));
+                    [fx.halves(over[0], over[1]), fx.halves(over[2], over[3])]
+                });
+                let row = fx.mulc(k, self.pitch());
+                let at = fx.add(row, j);
+                body(fx, at, j, behind);
             });
         });
     }
 
     fn visible(&self, fx: &mut Fx<'_>, dst: Tile, weight: Tile, causal: Option<(Tile, Tile)>) {
         self.each_score(fx, causal, |fx, at, lane, behind| {
-            let w = fx.add(self.ptr(weight), lane);
-            let w = fx.load(types::F32, w, 0);
-            let low = fx.b.ins().f32const(f32::NEG_INFINITY);
-            let counts = fx.b.ins().fcmp(FloatCC::GreaterThan, w, low);
-            let (one, zero) = (fx.b.ins().f32const(1.0), fx.b.ins().f32const(0.0));
-            let x = fx.b.ins().select(counts, one, zero);
-            let x = fx.b.ins().select(behind, zero, x);
-            let to = fx.add(self.ptr(dst), at);
-            fx.store(x, to, 0);
+            let (from, to) = (fx.add(self.ptr(weight), lane), fx.add(self.ptr(dst), at));
+            let low = fx.splat(f32::NEG_INFINITY);
+            let (one, zero) = (fx.splat(1.0), fx.splat(0.0));
+            for h in 0..2 {
+                let w = fx.load(F4, from, h * 16);
+                let counts = fx.compare(FloatCC::GreaterThan, w, low);
+                let mut x = fx.pick(counts, one, zero);
+                if let Some(behind) = behind {
+                    x = fx.pick(behind[h as usize], zero, x);
+                }
+                fx.store(x, to, h * 16);
+            }
         });
     }
 
     fn mask_causal(&self, fx: &mut Fx<'_>, dst: Tile, kpos: Tile, qpos: Tile) {
         self.each_score(fx, Some((kpos, qpos)), |fx, at, _, behind| {
+            let Some(behind) = behind else { return };
             let to = fx.add(self.ptr(dst), at);
-            let s = fx.load(types::F32, to, 0);
-            let low = fx.b.ins().f32const(f32::NEG_INFINITY);
-            let s = fx.b.ins().select(behind, low, s);
-            fx.store(s, to, 0);
+            let low = fx.splat(f32::NEG_INFINITY);
+            for h in 0..2 {
+                let s = fx.load(F4, to, h * 16);
+                let s = fx.pick(behind[h as usize], low, s);
+                fx.store(s, to, h * 16);
+            }
         });
     }
 

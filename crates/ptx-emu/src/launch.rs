@@ -3,7 +3,7 @@
 //! bytes, or what is malformed. Keys that the format does not name are ignored.
 
 use crate::data::Dtype;
-use attnc_ptx::emu::ParamInfo;
+use attnc_ptx::emu::{Counters, ParamInfo};
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ pub enum Problem {
     Input(String),
     /// Exit code 1: the kernel or the launch is wrong.
     Fault(String),
-    /// Exit code 1: the results are wrong.
-    Check(String),
+    /// Exit code 1: the kernel ran, but the results are wrong.
+    Check(String, Box<Counters>),
 }
 
 impl std::fmt::Display for Problem {
@@ -24,7 +24,7 @@ impl std::fmt::Display for Problem {
         match self {
             Self::Input(s) => write!(f, "input: {s}"),
             Self::Fault(s) => write!(f, "fault: {s}"),
-            Self::Check(s) => write!(f, "check failed: {s}"),
+            Self::Check(s, _) => write!(f, "check failed: {s}"),
         }
     }
 }

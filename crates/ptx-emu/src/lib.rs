@@ -85,7 +85,7 @@ pub fn execute(
     if bad.is_empty() {
         Ok(counters)
     } else {
-        Err(Problem::Check(bad.join("; ")))
+        Err(Problem::Check(bad.join("; "), Box::new(counters)))
     }
 }
 

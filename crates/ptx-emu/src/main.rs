@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             eprintln!("ptx-emu: {p}");
             ExitCode::from(match p {
                 Problem::Input(_) => 2,
-                Problem::Fault(_) | Problem::Check(_) => 1,
+                Problem::Fault(_) | Problem::Check(..) => 1,
             })
         }
     }
@@ -54,9 +54,12 @@ fn run(args: &Args) -> Result<(), Problem> {
         seed: args.seed,
         ..Options::default()
     };
-    let counters = execute(&l, &text, &options, args.check)?;
-    if args.counters {
-        println!("{}", json(&counters));
+    let r = execute(&l, &text, &options, args.check);
+    // A failed check leaves the counters as they are.
+    if let (true, Ok(c)) = (args.counters, &r) {
+        println!("{}", json(c));
+    } else if let (true, Err(Problem::Check(_, c))) = (args.counters, &r) {
+        println!("{}", json(c));
     }
-    Ok(())
+    r.map(|_| ())
 }

@@ -54,6 +54,45 @@ fn open_cases_pass_with_every_seed() {
 }
 
 #[test]
+fn handwritten_kernels_pass_with_every_seed() {
+    let all = launches("hand");
+    assert!(all.len() >= 9);
+    for l in all.into_iter().chain(launches("more")) {
+        for seed in 0..8 {
+            let out = emu(&l, &["--check", "--races", "--seed", &seed.to_string()]);
+            let err = String::from_utf8_lossy(&out.stderr);
+            assert!(out.status.success(), "{} seed {seed}: {err}", l.display());
+        }
+    }
+}
+
+/// Values are right, but two warps store the same value with nothing between, or a register
+/// of `wgmma` moves before its wait: by the letter of the rules on races, faults.
+#[test]
+fn kernels_that_break_the_rules_by_the_letter_are_reported() {
+    for (name, what) in [
+        ("sm80_sort", "race at shared address"),
+        ("sm90_specialised", "race at shared address"),
+        (
+            "sm90_gemm_fp16_fp16_ieee_1",
+            "`wgmma.wait_group` is missing",
+        ),
+    ] {
+        let l = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join(format!("../../tests/ptx/strict/{name}.json"));
+        for seed in ["0", "3", "6"] {
+            let out = emu(&l, &["--check", "--seed", seed]);
+            let err = String::from_utf8_lossy(&out.stderr);
+            assert!(out.status.success(), "{name} seed {seed}: {err}");
+            let out = emu(&l, &["--check", "--races", "--seed", seed]);
+            let err = String::from_utf8_lossy(&out.stderr);
+            assert_eq!(out.status.code(), Some(1), "{name} seed {seed}");
+            assert!(err.contains(what), "{name} seed {seed}: {err}");
+        }
+    }
+}
+
+#[test]
 fn kernels_of_triton_pass() {
     let all = launches("triton");
     assert!(all.len() > 15);

@@ -171,6 +171,28 @@ fn calls_through_registers_reach_each_lanes_function() {
 }
 
 #[test]
+fn tables_of_functions_hold_their_addresses() {
+    let text = kernel(
+        "sm_80",
+        "7.8",
+        1,
+        ".func (.param .b32 o) f (.param .b32 i) { .reg .b32 a; ld.param.b32 a, [i]; add.u32 a, a, 1; st.param.b32 [o], a; ret; }
+         .func (.param .b32 o) g (.param .b32 i) { .reg .b32 a; ld.param.b32 a, [i]; mul.lo.u32 a, a, 3; st.param.b32 [o], a; ret; }
+         .global .align 8 .u64 table[2] = {g, f};",
+        &format!(
+            "and.b32 %r1, %t, 1; mul.wide.u32 %d1, %r1, 8; mov.u64 %d2, table; add.s64 %d1, %d1, %d2; ld.global.u64 %d1, [%d1];
+             {{ .param .b32 x; .param .b32 y; st.param.b32 [x], %t; P: .callprototype (.param .b32 _) _ (.param .b32 _);
+             call (y), %d1, (x), P; ld.param.b32 %r9, [y]; }}\n{OUT}"
+        ),
+    );
+    let got = Run::new(&text).words(&[0; 32]).result(0);
+    let want: Vec<u32> = (0..32)
+        .map(|t| if t % 2 == 0 { 3 * t } else { t + 1 })
+        .collect();
+    assert_eq!(got, want);
+}
+
+#[test]
 fn indexed_branches_and_scopes() {
     let text = k(
         1,
@@ -295,4 +317,31 @@ fn locks_between_blocks_neither_hang_nor_race() {
             .result(0);
         assert_eq!(got, [10]);
     }
+}
+
+#[test]
+fn blocks_on_several_host_threads_give_the_same_result() {
+    // 400 blocks of 128 threads: large enough to be spread over host threads.
+    let text = k(
+        1,
+        "mov.u32 %r1, %ctaid.x; mad.lo.u32 %r2, %r1, 128, %t; mov.u32 %r3, 0; mov.u32 %r4, %r2;
+         L: mad.lo.u32 %r4, %r4, 1664525, 1013904223; add.u32 %r3, %r3, 1; setp.lt.u32 %q1, %r3, 5; @%q1 bra L;
+         mul.wide.u32 %d1, %r2, 4; add.s64 %d1, %p0, %d1; st.global.u32 [%d1], %r4;",
+    );
+    let padded = text.replace(
+        "L: mad",
+        &format!("{} L: mad", "add.u32 %r9, %r4, 1; ".repeat(100)),
+    );
+    let run = |threads: usize| {
+        let mut r = Run::new(&padded)
+            .grid(400)
+            .block(128)
+            .words(&vec![0; 400 * 128]);
+        r.options.threads = threads;
+        let c = r.go().expect("runs");
+        (r.buffers[0].clone(), c.thread_instructions)
+    };
+    let one = run(1);
+    assert_eq!(one, run(2));
+    assert_eq!(one, run(5));
 }

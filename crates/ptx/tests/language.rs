@@ -162,7 +162,7 @@ fn the_corpus_assembles() {
     if common::ptxas().is_none() {
         return;
     }
-    for dir in ["open", "triton"] {
+    for dir in ["open", "triton", "hand", "strict"] {
         for e in std::fs::read_dir(root.join(dir)).expect("folder") {
             let p = e.expect("entry").path();
             if p.extension().is_some_and(|x| x == "ptx") {
@@ -292,13 +292,17 @@ fn cases(usual: u32) -> u32 {
 
 /// A text of the corpus, and where its tokens begin and end.
 fn corpus(k: usize) -> (String, Vec<(usize, usize)>) {
-    const FILES: [&str; 6] = [
+    const FILES: [&str; 10] = [
         "open/gemm_f16_64x48x96_sm80",
         "open/softmax_c60_sm80",
         "triton/sm80_atom",
         "triton/sm90_attn_bf16_1",
         "triton/sm90_tma",
         "triton/sm80_dbg",
+        "hand/bulk",
+        "hand/wgmma",
+        "hand/control",
+        "hand/atomics",
     ];
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/ptx");
     let text = std::fs::read_to_string(root.join(format!("{}.ptx", FILES[k % FILES.len()])))
@@ -410,7 +414,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_modules_neither_panic_nor_hang(file in 0usize..6, cut in any::<prop::sample::Index>(), put in "[ -~]{0,3}", len in 0usize..6) {
+    fn damaged_modules_neither_panic_nor_hang(file in 0usize..10, cut in any::<prop::sample::Index>(), put in "[ -~]{0,3}", len in 0usize..6) {
         let (text, _) = corpus(file);
         let at = cut.index(text.len());
         let end = (at + len).min(text.len());
@@ -420,7 +424,7 @@ proptest! {
     }
 
     #[test]
-    fn exchanged_tokens_neither_panic_nor_hang(file in 0usize..6, at in any::<prop::sample::Index>(), from in any::<prop::sample::Index>(), near in 0usize..3, how in 0u8..4) {
+    fn exchanged_tokens_neither_panic_nor_hang(file in 0usize..10, at in any::<prop::sample::Index>(), from in any::<prop::sample::Index>(), near in 0usize..3, how in 0u8..4) {
         let (text, tokens) = corpus(file);
         let k = at.index(tokens.len());
         // Another token of the same line as a rule, so that much of it still parses.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What a graph costs, in products a head and sequence: padded work at the target's tile sizes, with bytes weighed in.
+//! What a graph costs a head and sequence: products, padded to the target's tile sizes, and elements moved.
 //!
 //! In: a [`CostModel`], plain data that the pipeline fills from the schedule. Out: the cost of one e-node; extraction adds them up.
 //! The nominal length enters here and nowhere else.
@@ -107,85 +107,137 @@ fn classes(branches: &[(u64, u64)], from: usize, period: u64) -> Vec<(u64, u64)>
     out
 }
 
+/// What a term costs: estimates for one head and the nominal length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Multiply-adds, padding included.
+    pub products: u64,
+    /// Elements read and written beyond what the products read.
+    pub elements: u64,
+}
+
+impl Cost {
+    /// What extraction compares: an element moved weighs as much as a product.
+    pub fn total(self) -> u64 {
+        self.products.saturating_add(self.elements)
+    }
+    pub(crate) fn and(self, other: Cost) -> Cost {
+        Cost {
+            products: self.products.saturating_add(other.products),
+            elements: self.elements.saturating_add(other.elements),
+        }
+    }
+}
+
+impl PartialOrd for Cost {
+    fn partial_cmp(&self, other: &Cost) -> Option<std::cmp::Ordering> {
+        Some(self.total().cmp(&other.total()))
+    }
+}
+
+fn products(products: u64) -> Cost {
+    Cost {
+        products,
+        elements: 0,
+    }
+}
+
+fn moved(elements: u64) -> Cost {
+    Cost {
+        products: 0,
+        elements,
+    }
+}
+
 /// The cost of an e-node beside its operands.
 pub(crate) struct Costs<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) model: &'a CostModel,
 }
 
-impl CostFunction<Node> for Costs<'_> {
-    type Cost = u64;
+impl Costs<'_> {
+    fn branch(&self, id: Id) -> Option<Branch> {
+        match self.graph[id].data {
+            Fact::Branch(b) | Fact::Rows(b) => Some(b),
+            _ => None,
+        }
+    }
 
-    fn cost<C: FnMut(Id) -> u64>(&mut self, n: &Node, mut child: C) -> u64 {
+    /// Both products of a branch by itself.
+    fn alone(&self, id: Id) -> u64 {
+        let bag = self.branch(id).map(|branch| Once {
+            terms: vec![attnc_graph::Term { branch, weight: 1 }],
+            map: attnc_graph::RowMap::Aligned,
+            zero_keys: false,
+        });
+        bag.map_or(0, |b| self.model.bag(&b))
+    }
+
+    /// Scores of a branch by itself.
+    fn scores(&self, id: Id) -> u64 {
+        self.alone(id) / (2 * self.model.head_dim.max(1))
+    }
+
+    fn own(&self, n: &Node) -> Cost {
         let m = self.model;
         let wide = m.nominal_n.max(1).saturating_mul(m.head_dim);
-        let branch = |id: &Id| {
-            if let Fact::Branch(b) = self.graph[*id].data {
-                Some(b)
-            } else {
-                None
+        match n {
+            Node::Num(_) | Node::Real(_) | Node::Sym(_) | Node::Br(_) | Node::Times(_) => {
+                Cost::default()
             }
-        };
-        let own = match n {
-            Node::Num(_) | Node::Real(_) | Node::Sym(_) | Node::Br(_) | Node::Times(_) => 0,
-            Node::GatherQuery([b, _]) => branch(b)
-                .map_or(wide, |b| wide / b.dilation.max(1))
-                .saturating_add(1),
-            // Scores of an unfused chain are written and read by every operation between the products.
-            Node::GatherKey([b, _]) => match branch(b) {
-                Some(branch) => {
-                    let terms = vec![attnc_graph::Term { branch, weight: 1 }];
-                    let alone = Once {
-                        terms,
-                        map: attnc_graph::RowMap::Aligned,
-                        zero_keys: false,
-                    };
-                    m.bag(&alone).saturating_mul(2).saturating_add(wide)
-                }
-                None => wide,
-            },
-            Node::Qk(_) | Node::Pv(_) => wide.saturating_mul(64),
-            Node::Scale(_) | Node::Mask(_) | Node::Softmax(_) => wide.saturating_mul(4),
-            Node::Local(_) => 0,
-            Node::Scatter(_) | Node::Merge(_) | Node::Join(_) => wide.saturating_mul(2),
-            Node::Mix(_) => wide.saturating_mul(3),
+            // Gathered rows are written and read again.
+            Node::GatherQuery([b, _]) | Node::GatherKey([b, _]) => {
+                let r = self.branch(*b).map_or(1, |b| b.dilation.max(1));
+                moved((2 * wide / r).saturating_add(1))
+            }
+            // Scores in memory are written and read by every operation between the products.
+            Node::Qk([q, _]) => products(self.alone(*q) / 2).and(moved(self.scores(*q))),
+            Node::Pv([p, _]) => products(self.alone(*p) / 2).and(moved(self.scores(*p))),
+            Node::Scale([_, s]) | Node::Mask([s]) | Node::Softmax([s]) => {
+                moved(self.scores(*s).saturating_mul(2))
+            }
+            Node::Local([b]) => products(self.alone(*b)),
+            Node::Scatter(_) | Node::Merge(_) | Node::Join(_) => moved(wide.saturating_mul(2)),
+            Node::Mix(_) => moved(wide.saturating_mul(3)),
             Node::Once(ids) => {
-                let terms = ids[2..]
-                    .iter()
-                    .filter_map(|t| {
-                        if let Fact::Term(t) = self.graph[*t].data {
-                            Some(t)
-                        } else {
-                            None
-                        }
-                    })
-                    .collect();
-                let first = Once {
-                    terms,
+                let terms = ids[2..].iter().filter_map(|t| match self.graph[*t].data {
+                    Fact::Term(t) => Some(t),
+                    _ => None,
+                });
+                let bag = Once {
+                    terms: terms.collect(),
                     map: attnc_graph::RowMap::Aligned,
                     zero_keys: false,
                 };
-                if first.terms.is_empty() {
+                products(if bag.terms.is_empty() {
                     u64::MAX / 4
                 } else {
-                    m.bag(&first)
-                }
+                    m.bag(&bag)
+                })
             }
-            Node::Dense(_) => m.nominal_n.saturating_mul(wide).saturating_mul(2),
-            Node::Sum(_) => wide / 8,
+            Node::Dense(_) => products(m.nominal_n.saturating_mul(wide).saturating_mul(2)),
+            Node::Sum(_) => moved(wide / 8),
             Node::Attend([f, _, _, k, ..]) | Node::Fold([f, _, _, _, k, ..]) => {
                 let natural = matches!(self.graph[*f].data, Fact::Sym(s) if s.as_str() == "exp");
-                let bare = matches!(&self.graph[*k].data, Fact::Sym(_));
-                wide / 4
-                    + if natural { wide } else { 0 }
-                    + if bare { wide.saturating_mul(2) } else { 0 }
+                let bare = matches!(self.graph[*k].data, Fact::Sym(_));
+                moved(
+                    wide / 4
+                        + if natural { wide } else { 0 }
+                        + if bare { wide.saturating_mul(2) } else { 0 },
+                )
             }
-            Node::Finish(_) => wide / 4,
-            Node::Panels(_) => wide / 2,
-            Node::Output(_) => 0,
-        };
-        n.children()
-            .iter()
-            .fold(own, |sum, c| sum.saturating_add(child(*c)))
+            Node::Finish(_) => moved(wide / 4),
+            Node::Panels(_) => moved(wide / 2),
+            Node::Output(_) => Cost::default(),
+        }
+    }
+}
+
+impl CostFunction<Node> for Costs<'_> {
+    type Cost = Cost;
+
+    fn cost<C: FnMut(Id) -> Cost>(&mut self, n: &Node, mut child: C) -> Cost {
+        let children = n.children().iter();
+        children.fold(self.own(n), |sum, c| sum.and(child(*c)))
     }
 }

@@ -37,6 +37,8 @@ pub(crate) enum Fact {
     Once(Once),
     /// Any other bag, by the row map of its members.
     Bag(RowMap),
+    /// Rows, scores or pairs of one gathered branch.
+    Rows(Branch),
     Other,
 }
 
@@ -50,6 +52,7 @@ pub(crate) fn map_of(f: &Fact) -> Option<RowMap> {
         | Fact::Sym(_)
         | Fact::Branch(_)
         | Fact::Term(_)
+        | Fact::Rows(_)
         | Fact::Other => None,
     }
 }
@@ -115,14 +118,19 @@ impl Analysis<Node> for Facts {
                 (Some(x), Some(y)) if x == y => Fact::Bag(x),
                 _ => Fact::Other,
             },
-            Node::GatherQuery(_)
-            | Node::GatherKey(_)
-            | Node::Qk(_)
-            | Node::Scale(_)
-            | Node::Mask(_)
-            | Node::Softmax(_)
-            | Node::Pv(_)
-            | Node::Scatter(_)
+            Node::GatherQuery([b, _]) | Node::GatherKey([b, _]) => match fact(b) {
+                Fact::Branch(b) => Fact::Rows(*b),
+                _ => Fact::Other,
+            },
+            Node::Qk([x, _])
+            | Node::Scale([_, x])
+            | Node::Mask([x])
+            | Node::Softmax([x])
+            | Node::Pv([x, _]) => match fact(x) {
+                Fact::Rows(b) => Fact::Rows(*b),
+                _ => Fact::Other,
+            },
+            Node::Scatter(_)
             | Node::Merge(_)
             | Node::Mix(_)
             | Node::Local(_)
@@ -142,7 +150,7 @@ impl Analysis<Node> for Facts {
                 *a = b;
                 DidMerge(true, false)
             }
-            (Fact::Bag(_), Fact::Once(_)) => {
+            (Fact::Bag(_), Fact::Once(_)) | (Fact::Other, Fact::Rows(_)) => {
                 *a = b;
                 DidMerge(true, false)
             }

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Rewriting of op graphs by equality saturation, with proofs
+//! Rewriting of op graphs by equality saturation, with proofs.
+//!
+//! In: a graph, a cost model, rules to leave out. Out: the cheapest graph that the rules find, and the steps that prove it equal.
 
+mod cost;
 mod facts;
 mod lang;
+mod optimize;
+mod proof;
 mod rules;
 
-pub use rules::{RuleInfo, rules};
-mod cost;
-mod optimize;
-
-pub use cost::CostModel;
+pub use cost::{Cost, CostModel};
 pub use optimize::{Optimized, Options, Plan, RewriteError, optimize};
+pub use proof::Step;
+pub use rules::{RuleInfo, rules};
 
 #[cfg(test)]
 mod tests;

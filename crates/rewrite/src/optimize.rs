@@ -4,9 +4,10 @@
 use attnc_graph::{Form, GraphError, Header, OpGraph};
 use egg::{CostFunction, Extractor, RecExpr, Runner, SimpleScheduler, StopReason};
 
-use crate::cost::{CostModel, Costs};
+use crate::cost::{Cost, CostModel, Costs};
 use crate::facts::{Facts, Graph};
 use crate::lang::{Node, from_expr, to_expr};
+use crate::proof::{Step, steps};
 use crate::rules::{families, rules, table};
 
 /// How branches are grouped.
@@ -40,12 +41,12 @@ pub struct Options {
 pub struct Optimized {
     /// The fused graph.
     pub graph: OpGraph,
-    /// The proof's terms, one a line, each but the first naming the rule that made it. Checked by egg.
-    pub proof: Vec<String>,
+    /// The proof, step by step, checked by egg; empty unless it was asked for.
+    pub proof: Vec<Step>,
     /// Cost of the graph that came in.
-    pub cost_before: u64,
+    pub cost_before: Cost,
     /// Cost of the fused graph.
-    pub cost_after: u64,
+    pub cost_after: Cost,
     /// E-nodes at the end.
     pub nodes: usize,
     /// Rounds of rewriting.
@@ -71,6 +72,9 @@ pub enum RewriteError {
         /// Which.
         what: String,
     },
+    /// A proof between other graphs than those asked for: a bug.
+    #[error("the proof does not lead from the unfused to the fused graph")]
+    Proof,
     /// A result that is no graph: a bug of a rule.
     #[error("a rewrite rule made a term that is no graph: {0}")]
     Graph(#[from] GraphError),
@@ -166,7 +170,13 @@ pub fn optimize(graph: &OpGraph, options: &Options) -> Result<Optimized, Rewrite
     };
     let cost_after = cost_of(&best, facts(), &options.cost);
     let proof = if options.proof {
-        explain(&mut runner, &start, &best, &table)
+        steps(
+            &mut runner,
+            graph.header(),
+            &options.cost,
+            [&start, &best],
+            &table,
+        )?
     } else {
         Vec::new()
     };
@@ -188,7 +198,7 @@ pub fn optimize(graph: &OpGraph, options: &Options) -> Result<Optimized, Rewrite
 }
 
 /// The cost of one term: of an e-graph that holds nothing else.
-fn cost_of(e: &RecExpr<Node>, facts: Facts, model: &CostModel) -> u64 {
+pub(crate) fn cost_of(e: &RecExpr<Node>, facts: Facts, model: &CostModel) -> Cost {
     let mut graph = Graph::new(facts);
     let root = graph.add_expr(e);
     graph.rebuild();
@@ -202,28 +212,21 @@ fn cost_of(e: &RecExpr<Node>, facts: Facts, model: &CostModel) -> u64 {
     .find_best_cost(root)
 }
 
-fn explain(
-    runner: &mut Runner<Node, Facts, ()>,
-    start: &RecExpr<Node>,
-    best: &RecExpr<Node>,
-    table: &[egg::Rewrite<Node, Facts>],
-) -> Vec<String> {
-    let mut e = runner.explain_equivalence(start, best);
-    e.check_proof(table);
-    e.get_flat_strings()
-}
-
 /// Costs with sums of bags so dear that the fewest groups win.
 struct Fewest<'a>(Costs<'a>);
 
 impl CostFunction<Node> for Fewest<'_> {
-    type Cost = u64;
-    fn cost<C: FnMut(egg::Id) -> u64>(&mut self, n: &Node, child: C) -> u64 {
-        let own = if matches!(n, Node::Sum(_)) {
-            u64::MAX >> 12
-        } else {
-            0
+    type Cost = Cost;
+    fn cost<C: FnMut(egg::Id) -> Cost>(&mut self, n: &Node, child: C) -> Cost {
+        let dear = Cost {
+            products: u64::MAX >> 12,
+            elements: 0,
         };
-        self.0.cost(n, child).saturating_add(own)
+        let cost = self.0.cost(n, child);
+        if matches!(n, Node::Sum(_)) {
+            cost.and(dear)
+        } else {
+            cost
+        }
     }
 }

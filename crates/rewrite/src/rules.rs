@@ -7,10 +7,10 @@
 use std::sync::LazyLock;
 
 use attnc_graph::{Exponential, Once, RowMap, Segment, Term};
-use egg::{Applier, Id, PatternAst, Rewrite, Subst, Symbol, Var, rewrite};
+use egg::{Applier, ENodeOrVar, Id, PatternAst, Rewrite, Subst, Symbol, Var, rewrite};
 
 use crate::facts::{Fact, Facts, Graph, aligned, map_of};
-use crate::lang::{Node, put_exponential, put_once};
+use crate::lang::{Node, Sink, put_exponential, put_once};
 
 /// A rule as people see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,177 +113,171 @@ fn unite(a: &Once, b: &Once, cap: usize) -> Option<Once> {
     })
 }
 
-/// `score-once` and `duplicates`: unites the two bags at the end of a sum.
-struct Unite {
+/// The right side of a rule whose form depends on constants, built for one match.
+struct Right(PatternAst<Node>);
+
+impl Sink for Right {
+    fn put(&mut self, n: Node) -> Id {
+        self.0.add(ENodeOrVar::ENode(n))
+    }
+}
+
+impl Right {
+    fn new() -> Right {
+        Right(PatternAst::default())
+    }
+
+    fn var(&mut self, v: Var) -> Id {
+        self.0.add(ENodeOrVar::Var(v))
+    }
+
+    /// Unites it with what the left side matched; between the two instances, so that a proof shows what the rule saw.
+    fn unite(self, g: &mut Graph, m: Match<'_>) -> Vec<Id> {
+        let changed = match m.left {
+            Some(left) => g.union_instantiations(left, &self.0, m.subst, m.rule).1,
+            None => {
+                let new = g.add_instantiation(&self.0, m.subst);
+                g.union(m.class, new)
+            }
+        };
+        if changed { vec![m.class] } else { Vec::new() }
+    }
+}
+
+/// Where a rule matched.
+#[derive(Clone, Copy)]
+struct Match<'a> {
+    class: Id,
+    subst: &'a Subst,
+    /// The left side, when proofs are kept.
+    left: Option<&'a PatternAst<Node>>,
+    rule: Symbol,
+}
+
+/// A rule whose right side depends on constants: what it reads, and what it makes of them.
+struct Constant {
+    vars: fn() -> Vec<Var>,
+    /// None where the side condition fails.
+    right: fn(&Graph, &Subst, Settings) -> Option<Right>,
+    settings: Settings,
+}
+
+/// What `Unite` is to do.
+#[derive(Clone, Copy, Default)]
+struct Settings {
+    /// The two bags stand at the end of a longer sum.
     tail: bool,
+    /// Two equal branches only (`duplicates`); otherwise all but those.
     lone: bool,
+    /// Branches a bag may hold.
     cap: usize,
 }
 
-impl Applier<Node, Facts> for Unite {
+impl Applier<Node, Facts> for Constant {
     fn apply_one(
         &self,
         g: &mut Graph,
-        id: Id,
-        s: &Subst,
-        _: Option<&PatternAst<Node>>,
+        class: Id,
+        subst: &Subst,
+        left: Option<&PatternAst<Node>>,
         rule: Symbol,
     ) -> Vec<Id> {
-        let (Some(a), Some(b)) = (once_of(g, s[VARS.x]), once_of(g, s[VARS.y])) else {
-            return Vec::new();
+        let m = Match {
+            class,
+            subst,
+            left,
+            rule,
         };
-        let same = a.terms.len() == 1
-            && b.terms.len() == 1
-            && a.terms[0].branch == b.terms[0].branch
-            && a.map == b.map;
-        if self.lone != same {
-            return Vec::new();
-        }
-        let united = if same {
-            a.terms[0]
-                .weight
-                .checked_add(b.terms[0].weight)
-                .map(|weight| Once {
-                    terms: vec![Term {
-                        branch: a.terms[0].branch,
-                        weight,
-                    }],
-                    ..a
-                })
-        } else {
-            unite(&a, &b, self.cap)
-        };
-        let Some(o) = united else { return Vec::new() };
-        let o = put_once(g, &o);
-        let new = if self.tail {
-            g.add(Node::Sum([s[VARS.a], o]))
-        } else {
-            o
-        };
-        if g.union_trusted(id, new, rule) {
-            vec![id]
-        } else {
-            Vec::new()
+        match (self.right)(g, subst, self.settings) {
+            Some(right) => right.unite(g, m),
+            None => Vec::new(),
         }
     }
     fn vars(&self) -> Vec<Var> {
-        let mut v = vec![VARS.x, VARS.y];
-        if self.tail {
-            v.push(VARS.a);
-        }
-        v
+        (self.vars)()
     }
+}
+
+/// `score-once` and `duplicates`: the two bags at the end of a sum as one.
+fn united(g: &Graph, s: &Subst, set: Settings) -> Option<Right> {
+    let (a, b) = (once_of(g, s[VARS.x])?, once_of(g, s[VARS.y])?);
+    let same = a.terms.len() == 1
+        && b.terms.len() == 1
+        && a.terms[0].branch == b.terms[0].branch
+        && a.map == b.map;
+    if set.lone != same {
+        return None;
+    }
+    let once = if same {
+        let weight = a.terms[0].weight.checked_add(b.terms[0].weight)?;
+        let branch = a.terms[0].branch;
+        Once {
+            terms: vec![Term { branch, weight }],
+            ..a
+        }
+    } else {
+        unite(&a, &b, set.cap)?
+    };
+    let mut r = Right::new();
+    let rest = set.tail.then(|| r.var(VARS.a));
+    let once = put_once(&mut r, &once);
+    if let Some(rest) = rest {
+        r.put(Node::Sum([rest, once]));
+    }
+    Some(r)
 }
 
 /// `base-2`.
-struct Base2;
-
-impl Applier<Node, Facts> for Base2 {
-    fn apply_one(
-        &self,
-        g: &mut Graph,
-        id: Id,
-        s: &Subst,
-        _: Option<&PatternAst<Node>>,
-        rule: Symbol,
-    ) -> Vec<Id> {
-        let Fact::Real(c) = g[s[VARS.c]].data else {
-            return Vec::new();
-        };
-        let scale = c * std::f64::consts::LOG2_E;
-        if !(scale as f32).is_normal() {
-            return Vec::new();
-        }
-        let (f, c) = put_exponential(g, Exponential { base2: true, scale });
-        let new = g.add(Node::Attend([
-            f,
-            c,
-            s[VARS.q],
-            s[VARS.k],
-            s[VARS.v],
-            s[VARS.bag],
-        ]));
-        if g.union_trusted(id, new, rule) {
-            vec![id]
-        } else {
-            Vec::new()
-        }
+fn base2(g: &Graph, s: &Subst, _: Settings) -> Option<Right> {
+    let Fact::Real(c) = g[s[VARS.c]].data else {
+        return None;
+    };
+    let scale = c * std::f64::consts::LOG2_E;
+    if !(scale as f32).is_normal() {
+        return None;
     }
-    fn vars(&self) -> Vec<Var> {
-        vec![VARS.c, VARS.q, VARS.k, VARS.v, VARS.bag]
-    }
+    let mut r = Right::new();
+    let (f, c) = put_exponential(&mut r, Exponential { base2: true, scale });
+    let [q, k, v, bag] = [VARS.q, VARS.k, VARS.v, VARS.bag].map(|v| r.var(v));
+    r.put(Node::Attend([f, c, q, k, v, bag]));
+    Some(r)
 }
 
 /// `gather-fusion`.
-struct Strided;
-
-impl Applier<Node, Facts> for Strided {
-    fn apply_one(
-        &self,
-        g: &mut Graph,
-        id: Id,
-        s: &Subst,
-        _: Option<&PatternAst<Node>>,
-        rule: Symbol,
-    ) -> Vec<Id> {
-        let Fact::Branch(branch) = g[s[VARS.b]].data else {
-            return Vec::new();
-        };
-        let map = if aligned(&g.analysis, branch) {
-            RowMap::Aligned
-        } else {
-            RowMap::Displaced
-        };
-        let once = Once {
-            terms: vec![Term { branch, weight: 1 }],
-            map,
-            zero_keys: g.analysis.zero_keys,
-        };
-        let bag = put_once(g, &once);
-        let attend = g.add(Node::Attend([
-            s[VARS.e], s[VARS.c], s[VARS.q], s[VARS.k], s[VARS.v], bag,
-        ]));
-        let new = g.add(Node::Finish([attend]));
-        if g.union_trusted(id, new, rule) {
-            vec![id]
-        } else {
-            Vec::new()
-        }
-    }
-    fn vars(&self) -> Vec<Var> {
-        vec![VARS.b, VARS.e, VARS.c, VARS.q, VARS.k, VARS.v]
-    }
+fn strided(g: &Graph, s: &Subst, _: Settings) -> Option<Right> {
+    let Fact::Branch(branch) = g[s[VARS.b]].data else {
+        return None;
+    };
+    let map = if aligned(&g.analysis, branch) {
+        RowMap::Aligned
+    } else {
+        RowMap::Displaced
+    };
+    let once = Once {
+        terms: vec![Term { branch, weight: 1 }],
+        map,
+        zero_keys: g.analysis.zero_keys,
+    };
+    let mut r = Right::new();
+    let [e, c, q, k, v] = [VARS.e, VARS.c, VARS.q, VARS.k, VARS.v].map(|v| r.var(v));
+    let bag = put_once(&mut r, &once);
+    let attend = r.put(Node::Attend([e, c, q, k, v, bag]));
+    r.put(Node::Finish([attend]));
+    Some(r)
 }
 
 /// `dense`.
-struct Dense;
-
-impl Applier<Node, Facts> for Dense {
-    fn apply_one(
-        &self,
-        g: &mut Graph,
-        id: Id,
-        s: &Subst,
-        _: Option<&PatternAst<Node>>,
-        rule: Symbol,
-    ) -> Vec<Id> {
-        let (Fact::Branch(b), Fact::Num(w)) = (&g[s[VARS.b]].data, &g[s[VARS.w]].data) else {
-            return Vec::new();
-        };
-        if b.segment != Segment::Whole || b.dilation != 1 {
-            return Vec::new();
-        }
-        let w = g.add(Node::Num(*w));
-        let new = g.add(Node::Dense([w]));
-        if g.union_trusted(id, new, rule) {
-            vec![id]
-        } else {
-            Vec::new()
-        }
+fn dense(g: &Graph, s: &Subst, _: Settings) -> Option<Right> {
+    let Fact::Branch(b) = g[s[VARS.b]].data else {
+        return None;
+    };
+    if b.segment != Segment::Whole || b.dilation != 1 {
+        return None;
     }
-    fn vars(&self) -> Vec<Var> {
-        vec![VARS.b, VARS.w]
-    }
+    let mut r = Right::new();
+    let w = r.var(VARS.w);
+    r.put(Node::Dense([w]));
+    Some(r)
 }
 
 fn same_map(g: &mut Graph, _: Id, s: &Subst) -> bool {
@@ -321,11 +315,11 @@ pub(crate) fn table(cap: usize, without: &[String]) -> Vec<Rewrite<Node, Facts>>
         ),
         (
             "base-2",
-            rewrite!("base-2"; "(attend exp ?c ?q ?k ?v ?bag)" => { Base2 }),
+            rewrite!("base-2"; "(attend exp ?c ?q ?k ?v ?bag)" => { Constant { vars: || vec![VARS.c, VARS.q, VARS.k, VARS.v, VARS.bag], right: base2, settings: Settings::default() } }),
         ),
         (
             "gather-fusion",
-            rewrite!("gather-fusion"; "(scatter (finish (attend ?e ?c (gather-query ?b ?q) (gather-key ?b ?k) (gather-key ?b ?v) (local ?b))))" => { Strided }),
+            rewrite!("gather-fusion"; "(scatter (finish (attend ?e ?c (gather-query ?b ?q) (gather-key ?b ?k) (gather-key ?b ?v) (local ?b))))" => { Constant { vars: || vec![VARS.b, VARS.e, VARS.c, VARS.q, VARS.k, VARS.v], right: strided, settings: Settings::default() } }),
         ),
         (
             "merge-states",
@@ -341,23 +335,23 @@ pub(crate) fn table(cap: usize, without: &[String]) -> Vec<Rewrite<Node, Facts>>
         ),
         (
             "score-once",
-            rewrite!("score-once"; "(sum ?x ?y)" => { Unite { tail: false, lone: false, cap } }),
+            rewrite!("score-once"; "(sum ?x ?y)" => { Constant { vars: || vec![VARS.x, VARS.y], right: united, settings: Settings { tail: false, lone: false, cap } } }),
         ),
         (
             "score-once",
-            rewrite!("score-once-tail"; "(sum (sum ?a ?x) ?y)" => { Unite { tail: true, lone: false, cap } }),
+            rewrite!("score-once-tail"; "(sum (sum ?a ?x) ?y)" => { Constant { vars: || vec![VARS.x, VARS.y, VARS.a], right: united, settings: Settings { tail: true, lone: false, cap } } }),
         ),
         (
             "duplicates",
-            rewrite!("duplicates"; "(sum ?x ?y)" => { Unite { tail: false, lone: true, cap } }),
+            rewrite!("duplicates"; "(sum ?x ?y)" => { Constant { vars: || vec![VARS.x, VARS.y], right: united, settings: Settings { tail: false, lone: true, cap } } }),
         ),
         (
             "duplicates",
-            rewrite!("duplicates-tail"; "(sum (sum ?a ?x) ?y)" => { Unite { tail: true, lone: true, cap } }),
+            rewrite!("duplicates-tail"; "(sum (sum ?a ?x) ?y)" => { Constant { vars: || vec![VARS.x, VARS.y, VARS.a], right: united, settings: Settings { tail: true, lone: true, cap } } }),
         ),
         (
             "dense",
-            rewrite!("dense"; "(once aligned ?z (x ?w ?b))" => { Dense }),
+            rewrite!("dense"; "(once aligned ?z (x ?w ?b))" => { Constant { vars: || vec![VARS.b, VARS.w], right: dense, settings: Settings::default() } }),
         ),
         (
             "panels",

@@ -4,12 +4,19 @@
 //! In: a compiled program and borrowed tensors, checked here once, so that generated code never leaves them. Out: results in place, and
 //! what the launch took. The bits of the result do not depend on the number of threads: a task's work is the same wherever it runs.
 
+pub mod machine;
+mod ranges;
+
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
-use attnc_codegen_cpu::{ABI, Args, ERROR_ABI, ERROR_NULL, ERROR_SHAPE, Jit};
+use attnc_codegen_cpu::{
+    ABI, Args, ERROR_ABI, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE, Jit,
+};
 use attnc_tensor::{Slice, SliceMut, Storage, View, ViewMut};
 use attnc_tile::core::Core;
+
+use crate::ranges::Ranges;
 
 /// Why a launch did not happen, or did not finish.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +67,8 @@ pub struct Stats {
     pub tasks: i64,
     /// Tasks that each worker ran.
     pub worker_tasks: Vec<i64>,
+    /// Multiply-adds that each worker issued.
+    pub worker_madds: Vec<u64>,
     /// Seconds that each worker was busy.
     pub worker_seconds: Vec<f64>,
     /// Multiply-adds issued for both products, padding included.
@@ -87,9 +96,6 @@ pub struct Launch<'a> {
     /// Workers, at least 1.
     pub threads: usize,
 }
-
-/// Tasks between two calls of the progress function: long enough that a worker's packed panels pay.
-const SLICE: i64 = 64;
 
 /// Runs a launch to its end.
 ///
@@ -153,20 +159,10 @@ pub fn launch(
         lse_stride: [ls[0] as i64, ls[1] as i64],
     };
     let mut plan = vec![0u64; jit.layout().plan_bytes.div_ceil(8)];
-    let tasks = match jit.plan(&args, &mut plan) {
-        ERROR_ABI => {
-            return Err(LaunchError::Plan(
-                "their size or version is another build's",
-            ));
-        }
-        ERROR_SHAPE => {
-            return Err(LaunchError::Plan(
-                "batch or sequence length is negative or beyond 2^47",
-            ));
-        }
-        ERROR_NULL => return Err(LaunchError::Plan("a tensor with elements has no memory")),
-        n => n,
-    };
+    let tasks = jit.plan(&args, &mut plan);
+    if tasks < 0 {
+        return Err(LaunchError::Plan(refusal(tasks)));
+    }
     if tasks == 0 {
         return Ok(Stats::default());
     }
@@ -176,7 +172,19 @@ pub fn launch(
     run(jit, &plan, tasks, threads, progress)
 }
 
-/// Splits the tasks into contiguous ranges, one a worker, and runs them.
+/// What a negative code of the generated functions says.
+fn refusal(code: i64) -> &'static str {
+    match code {
+        ERROR_ABI => "their size or version is another build's",
+        ERROR_SHAPE => "batch or sequence length is negative, or beyond 2^47 positions in all",
+        ERROR_NULL => "a tensor with elements has no memory",
+        ERROR_RANGE => "tasks that the plan does not have",
+        ERROR_WORKSPACE => "a workspace that is null or not aligned to 64 bytes",
+        _ => "a code of another build",
+    }
+}
+
+/// Runs all tasks.
 fn run(
     jit: &Jit,
     plan: &[u64],
@@ -184,41 +192,46 @@ fn run(
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<Stats, LaunchError> {
-    let bytes = jit.layout().workspace_bytes;
+    let ranges = Ranges::new(tasks, threads);
+    let bytes = jit.workspace(plan);
     let (done, stop) = (AtomicI64::new(0), AtomicBool::new(false));
-    let (extra, madds) = (AtomicU64::new(0), AtomicU64::new(0));
-    let worker = |w: usize| -> (i64, f64) {
-        let (n, w) = (threads as i64, w as i64);
-        let (first, last) = (tasks * w / n, tasks * (w + 1) / n);
+    let failed = AtomicI64::new(0);
+    let extra = AtomicU64::new(0);
+    let worker = |w: usize| -> (i64, u64, f64) {
         let mut memory = vec![0u8; bytes + 64];
         extra.fetch_add(memory.len() as u64, Ordering::Relaxed);
         let offset = memory.as_ptr().align_offset(64);
-        let (start, mut ran) = (Instant::now(), 0);
-        let mut at = first;
-        while at < last && !stop.load(Ordering::Relaxed) {
-            let end = (at + SLICE).min(last);
+        let (start, mut ran, mut madds) = (Instant::now(), 0, 0);
+        let mut next = Some(ranges.first(w));
+        while let Some(slice) = next
+            && !stop.load(Ordering::Relaxed)
+        {
+            let (at, end) = (slice.start, slice.end);
             // SAFETY: the plan was made by this kernel from tensors that `launch` has checked and borrows for its whole length, outputs
             // exclusively; tasks write disjoint rows (the race rule of the tile verifier), and every task is run once; the workspace is
             // this worker's own, aligned and long enough.
             #[allow(unsafe_code)]
-            unsafe {
-                jit.run(plan, at, end, memory[offset..].as_mut_ptr());
+            let code = unsafe { jit.run(plan, at, end, memory[offset..].as_mut_ptr()) };
+            if code < 0 {
+                failed.store(i64::from(code), Ordering::Relaxed);
+                stop.store(true, Ordering::Relaxed);
+                break;
             }
             let counter = offset + jit.layout().counter as usize;
             let issued = memory[counter..counter + 8]
                 .try_into()
                 .map_or(0, u64::from_le_bytes);
-            madds.fetch_add(issued, Ordering::Relaxed);
+            madds += issued;
             ran += end - at;
             let total = done.fetch_add(end - at, Ordering::Relaxed) + end - at;
             if !progress(total, tasks) {
                 stop.store(true, Ordering::Relaxed);
             }
-            at = end;
+            next = ranges.next(w);
         }
-        (ran, start.elapsed().as_secs_f64())
+        (ran, madds, start.elapsed().as_secs_f64())
     };
-    let results: Vec<(i64, f64)> = if threads == 1 {
+    let results: Vec<(i64, u64, f64)> = if threads == 1 {
         vec![worker(0)]
     } else {
         let pool = rayon::ThreadPoolBuilder::new()
@@ -227,14 +240,19 @@ fn run(
             .map_err(|e| LaunchError::Threads(e.to_string()))?;
         pool.broadcast(|c| worker(c.index()))
     };
+    let failed = failed.load(Ordering::Relaxed);
+    if failed < 0 {
+        return Err(LaunchError::Plan(refusal(failed)));
+    }
     if stop.load(Ordering::Relaxed) {
         return Err(LaunchError::Cancelled);
     }
     Ok(Stats {
         tasks,
         worker_tasks: results.iter().map(|r| r.0).collect(),
-        worker_seconds: results.iter().map(|r| r.1).collect(),
-        madds: madds.load(Ordering::Relaxed),
+        worker_madds: results.iter().map(|r| r.1).collect(),
+        worker_seconds: results.iter().map(|r| r.2).collect(),
+        madds: results.iter().map(|r| r.1).sum(),
         extra_bytes: extra.load(Ordering::Relaxed),
     })
 }

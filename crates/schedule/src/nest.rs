@@ -116,6 +116,16 @@ impl Schedule {
             slots: u32::try_from(groups).unwrap_or(u32::MAX).clamp(1, 8),
         }
     }
+
+    /// [`Schedule::portable`] for a nest: what a chunk remembers beside its states leaves room for half as many rows.
+    pub fn of(target: &str, nest: &Nest) -> Schedule {
+        let mut s = Schedule::portable(target, nest.head_dim, nest.groups.len());
+        match nest.combine {
+            Combine::Mix { .. } => s.chunk /= 2,
+            Combine::Stream | Combine::Join | Combine::Merge => {}
+        }
+        s
+    }
 }
 
 /// Greatest common divisor.

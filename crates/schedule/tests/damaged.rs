@@ -40,7 +40,7 @@ fn good() -> Core {
             },
         ],
     };
-    let sched = Schedule::portable("x86_64", nest.head_dim, nest.groups.len());
+    let sched = Schedule::of("x86_64", &nest);
     lower(&nest, &sched).expect("the good program is within the limits")
 }
 

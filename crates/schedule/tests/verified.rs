@@ -11,7 +11,7 @@ use support::nests;
 fn every_lowered_program_verifies() {
     let mut failures = Vec::new();
     for (name, nest) in nests() {
-        let sched = Schedule::portable("x86_64", nest.head_dim, nest.groups.len());
+        let sched = Schedule::of("x86_64", &nest);
         let core = lower(&nest, &sched).expect("these nests are within the limits");
         if let Err(errors) = verify::core(&core) {
             failures.push((name, errors));

@@ -92,7 +92,8 @@ pub(crate) fn run(args: &EmitArgs, context: &Context) -> Result<(), Failure> {
         Stage::Ast => ast(args, context)?,
         Stage::Spec => spec(args, context)?,
         Stage::Graph | Stage::Fused | Stage::Tile => compiled(args, context)?,
-        Stage::Clif | Stage::Asm | Stage::Ptx => {
+        Stage::Clif | Stage::Asm => machine(args, context)?,
+        Stage::Ptx => {
             return Err(Failure::NotBuiltYet(format!(
                 "attnc emit --stage {}",
                 args.stage.name()
@@ -133,6 +134,25 @@ fn compiled(args: &EmitArgs, context: &Context) -> Result<String, Failure> {
             Format::Json => attnc_graph::to_json(&graph)?,
             Format::Dot => attnc_graph::dot(&graph),
         }
+    })
+}
+
+/// The stages of the code generator.
+fn machine(args: &EmitArgs, context: &Context) -> Result<String, Failure> {
+    if args.format != Format::Text {
+        return Err(Failure::Usage(format!(
+            "the stage {} has one form, text",
+            args.stage.name()
+        )));
+    }
+    let choices = choices(&args.compile)?;
+    let operator = context.operator(&args.file)?;
+    let fused = pipeline::fuse(&pipeline::graph(&operator)?, &choices)?.graph;
+    let core = pipeline::tile(&fused, &choices)?;
+    Ok(if args.stage == Stage::Clif {
+        pipeline::clif(&core)?
+    } else {
+        attnc::asm(&pipeline::machine(&core)?)?
     })
 }
 

@@ -3,6 +3,8 @@
 
 use comfy_table::{Table, presets};
 
+use attnc::machine::{self, Cpu};
+
 use crate::args::TargetName;
 use crate::choices::native;
 use crate::context::Context;
@@ -90,16 +92,50 @@ pub(crate) fn run(_args: &TargetsArgs, context: &Context) -> Result<(), Failure>
         .load_style(presets::NOTHING)
         .set_header(["target", "what it is", "here"]);
     for row in TARGETS {
-        let here = match (row.built, row.target == native()) {
-            (true, true) => "runs",
-            (true, false) => "another processor than this machine's",
-            (false, _) => "not built yet",
-        };
-        table.add_row([row.target.name(), row.about, here]);
+        table.add_row([row.target.name(), row.about, &here(row)]);
     }
     let text: String = table
         .lines()
         .map(|line| line.trim().to_owned() + "\n")
         .collect();
     context.print(&text)
+}
+
+/// Whether this machine runs a target, and why not.
+fn here(row: &Row) -> String {
+    let cpu = match row.target {
+        TargetName::X86_64 => Some(Cpu::X86_64),
+        TargetName::X86_64V3 => Some(Cpu::X86_64V3),
+        TargetName::X86_64V4 => Some(Cpu::X86_64V4),
+        TargetName::X86_64Amx => Some(Cpu::X86_64Amx),
+        TargetName::Aarch64 => Some(Cpu::Aarch64),
+        TargetName::Native
+        | TargetName::Sm80
+        | TargetName::Sm86
+        | TargetName::Sm89
+        | TargetName::Sm90
+        | TargetName::Sm90a
+        | TargetName::Sm100
+        | TargetName::Sm120 => None,
+    };
+    let missing = cpu.map(machine::missing).unwrap_or_default();
+    let lacks = format!("this machine lacks {}", missing.join(", "));
+    match (row.built, missing.is_empty()) {
+        (true, true) => {
+            let body = match (row.target, machine::fma()) {
+                (TargetName::X86_64, true) => " with FMA",
+                (TargetName::X86_64, false) => " without FMA",
+                _ => "",
+            };
+            let native = if row.target == native() {
+                "; native"
+            } else {
+                ""
+            };
+            format!("runs{body}{native}")
+        }
+        (true, false) => lacks,
+        (false, true) => "not built yet".to_owned(),
+        (false, false) => format!("not built yet; {lacks}"),
+    }
 }

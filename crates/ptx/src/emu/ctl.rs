@@ -234,10 +234,22 @@ pub(crate) fn fence(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
         };
         return Ok((Op::Exec(Box::new(run)), Meet::None, Class::Barrier));
     }
+    if i.has("tensormap::generic") && i.has("acquire") {
+        let a = d.addr(&i.args[0])?;
+        let run = move |m: &mut Machine<'_>, mask: u32| {
+            m.need_addr(a, mask)?;
+            for l in Warp::lanes(mask) {
+                m.map_acquired(m.address(a, l));
+            }
+            Ok(())
+        };
+        return Ok((Op::Exec(Box::new(run)), Meet::None, Class::Barrier));
+    }
     if i.has("proxy") {
         return Ok((Op::Nop, Meet::None, Class::Barrier));
     }
-    if i.slot("SC") != Some("cta") && i.slot("L") != Some("cta") {
+    let cta = i.slot("SC") == Some("cta") || i.slot("L") == Some("cta");
+    if !cta {
         d.code.cross_block = true;
     }
     let (rel, acq) = match i.slot("S") {
@@ -249,7 +261,7 @@ pub(crate) fn fence(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
         let w = m.w.id;
         if let Some(r) = m.c.race.as_mut() {
             for l in Warp::lanes(mask) {
-                r.fence(w * 32 + l as u32, rel, acq);
+                r.fence(w * 32 + l as u32, rel, acq, cta);
             }
         }
         Ok(())

@@ -5,14 +5,10 @@
 
 use super::code::*;
 use super::fault::FaultKind;
-use super::state::SHARED_BASE;
-use super::{
-    alu, atom, bulk, compare, convert, ctl, half_ops, ldst, lower, math, mbarrier, mma, warp_ops,
-    wgmma,
-};
+use super::lower;
 use crate::error::Pos;
 use crate::module::*;
-use crate::ty::{Class as TyClass, Space, Type};
+use crate::ty::Type;
 use std::collections::HashMap;
 
 /// Why an instruction cannot be decoded.
@@ -84,9 +80,9 @@ pub(crate) struct FnInfo<'m> {
 pub(crate) struct Dec<'m> {
     pub(crate) fns: Vec<FnInfo<'m>>,
     pub(crate) globals: HashMap<Name, Sym>,
-    scopes: Vec<HashMap<Name, Sym>>,
+    pub(super) scopes: Vec<HashMap<Name, Sym>>,
     labels: Vec<Option<u32>>,
-    queue: Vec<usize>,
+    pub(super) queue: Vec<usize>,
     pub(crate) code: Code,
     values: HashMap<u64, Slot>,
     specials: HashMap<Special, Slot>,
@@ -246,7 +242,7 @@ impl<'m> Dec<'m> {
         s
     }
 
-    fn special(&mut self, x: Special) -> Slot {
+    pub(super) fn special(&mut self, x: Special) -> Slot {
         if let Some(s) = self.specials.get(&x) {
             return *s;
         }
@@ -254,71 +250,6 @@ impl<'m> Dec<'m> {
         self.code.fixed.push((s, Fixed::Special(x)));
         self.specials.insert(x, s);
         s
-    }
-
-    fn alloc_shared(&mut self, v: &Var) -> u32 {
-        let al = v.alignment() as u32;
-        // Extern arrays of unknown length begin behind all static memory; patched at the end
-        // of decoding by laying static variables out first (see `lower::finish`).
-        let off = self.code.shared_static.next_multiple_of(al);
-        self.code.shared_static = off + v.size() as u32;
-        SHARED_BASE as u32 + off
-    }
-
-    fn module_var(&mut self, v: &'m Var, address_of: &HashMap<Name, u64>) {
-        let sym = match v.space {
-            Space::Shared | Space::SharedCta | Space::SharedCluster => {
-                if v.linkage == Linkage::Extern && v.size() == 0 {
-                    self.code.dynamic_align =
-                        self.code.dynamic_align.max(v.alignment() as u32).max(16);
-                    Sym::Shared(u32::MAX)
-                } else {
-                    Sym::Shared(self.alloc_shared(v))
-                }
-            }
-            Space::Global | Space::Const => {
-                Sym::Global(address_of.get(&v.name).copied().unwrap_or(0))
-            }
-            Space::Reg | Space::Local | Space::Param | Space::ParamEntry | Space::ParamFunc => {
-                return;
-            }
-        };
-        self.globals.insert(v.name.clone(), sym);
-    }
-
-    fn alloc_local(&mut self, size: u32, align: u32) -> u32 {
-        let off = self.code.local.next_multiple_of(align.max(1));
-        self.code.local = off + size;
-        off
-    }
-
-    fn declare(&mut self, n: &Name, s: Sym) {
-        if let Some(top) = self.scopes.last_mut() {
-            top.insert(n.clone(), s);
-        }
-    }
-
-    /// Storage of a function's results and parameters, made on first use.
-    pub(crate) fn formals(&mut self, k: usize) -> (Vec<Formal>, Vec<Formal>) {
-        if let Some(f) = &self.fns[k].formals {
-            return f.clone();
-        }
-        let decl = self.fns[k].decl;
-        let mut make = |list: &'m [Param]| -> Vec<Formal> {
-            list.iter()
-                .map(|p| match p {
-                    Param::Reg(_, n) => Formal::Reg(self.slot(n)),
-                    Param::Var(v) => {
-                        let size = v.size() as u32;
-                        Formal::Local(self.alloc_local(size, v.alignment() as u32), size)
-                    }
-                })
-                .collect()
-        };
-        let r = (make(&decl.returns), make(&decl.params));
-        self.fns[k].formals = Some(r.clone());
-        self.queue.push(k);
-        r
     }
 
     fn function(&mut self, f: &'m Function, k: Option<usize>) -> Result<(), Refused> {
@@ -430,130 +361,6 @@ impl<'m> Dec<'m> {
         Ok(())
     }
 
-    fn registers(&mut self, r: &RegDecl) {
-        for (n, count) in &r.names {
-            let names: Vec<Name> = match count {
-                None => vec![n.clone()],
-                // `%r<1000000>` costs nothing: slots are made on first use.
-                Some(_) => {
-                    self.declare(
-                        &format!("{n}<").as_str().into(),
-                        Sym::Reg(count.unwrap_or(0), r.ty),
-                    );
-                    continue;
-                }
-            };
-            for n in names {
-                if r.vector > 1 {
-                    let comps: Vec<Slot> = (0..r.vector)
-                        .map(|k| self.slot(&format!("{n}.{}", b"xyzw"[k as usize] as char)))
-                        .collect();
-                    for (k, s) in comps.iter().enumerate() {
-                        for set in ["xyzw", "rgba"] {
-                            let c = &set[k..=k];
-                            self.declare(&format!("{n}.{c}").as_str().into(), Sym::Reg(*s, r.ty));
-                        }
-                    }
-                    self.declare(&n, Sym::Vector(comps));
-                } else {
-                    let s = self.slot(&n);
-                    self.declare(&n, Sym::Reg(s, r.ty));
-                }
-            }
-        }
-    }
-
-    fn local_var(&mut self, v: &Var) {
-        let sym = match v.space {
-            Space::Shared | Space::SharedCta | Space::SharedCluster => {
-                Sym::Shared(self.alloc_shared(v))
-            }
-            Space::Local => Sym::Local(self.alloc_local(v.size() as u32, v.alignment() as u32)),
-            Space::Param | Space::ParamFunc | Space::ParamEntry => {
-                let size = v.size() as u32;
-                Sym::ParamLocal(self.alloc_local(size, v.alignment() as u32), size)
-            }
-            Space::Global | Space::Const => Sym::Global(0),
-            Space::Reg => return,
-        };
-        self.declare(&v.name, sym);
-    }
-
-    /// What a name stands for; makes slots of `%r<N>` families on first use.
-    pub(crate) fn lookup(&mut self, n: &Name) -> Option<Sym> {
-        for s in self.scopes.iter().rev() {
-            if let Some(x) = s.get(n) {
-                return Some(x.clone());
-            }
-            // A member of a family `%r<N>`: the digits behind its longest family name.
-            let digits = n.bytes().rev().take_while(u8::is_ascii_digit).count();
-            for cut in (n.len() - digits)..n.len() {
-                let (stem, num) = n.split_at(cut);
-                if (num.len() > 1 && num.starts_with('0')) || num.is_empty() {
-                    continue;
-                }
-                if let Some(Sym::Reg(count, ty)) = s.get(format!("{stem}<").as_str()).cloned()
-                    && num.parse::<u32>().is_ok_and(|k| k < count)
-                {
-                    // Family members live as long as the function: declare beside the family.
-                    let slot = self.slot(n);
-                    let scope = self
-                        .scopes
-                        .iter_mut()
-                        .rev()
-                        .find(|x| x.contains_key(format!("{stem}<").as_str()));
-                    if let Some(scope) = scope {
-                        scope.insert(n.clone(), Sym::Reg(slot, ty));
-                    }
-                    return Some(Sym::Reg(slot, ty));
-                }
-            }
-        }
-        self.globals.get(n).cloned()
-    }
-
-    pub(crate) fn special_named(&mut self, n: &str) -> Option<Slot> {
-        let x = match n {
-            "%laneid" => Special::Laneid,
-            "%warpid" => Special::Warpid,
-            "%nwarpid" => Special::Nwarpid,
-            "%smid" => Special::Smid,
-            "%nsmid" => Special::Nsmid,
-            "%gridid" => Special::Gridid,
-            "%lanemask_eq" => Special::LanemaskEq,
-            "%lanemask_le" => Special::LanemaskLe,
-            "%lanemask_lt" => Special::LanemaskLt,
-            "%lanemask_ge" => Special::LanemaskGe,
-            "%lanemask_gt" => Special::LanemaskGt,
-            "%dynamic_smem_size" | "%aggr_smem_size" => Special::DynamicSmem,
-            "%total_smem_size" => Special::TotalSmem,
-            "%cluster_nctarank" | "%is_explicit_cluster" => Special::One,
-            "%cluster_ctarank" | "%envreg0" => Special::Zero,
-            _ => {
-                let (stem, comp) = n.rsplit_once('.')?;
-                let k = ["x", "y", "z", "w"].iter().position(|c| *c == comp)? as u8;
-                match stem {
-                    "%tid" => Special::Tid(k),
-                    "%ntid" => Special::Ntid(k),
-                    "%ctaid" | "%clusterid" => Special::Ctaid(k),
-                    "%nctaid" | "%nclusterid" => Special::Nctaid(k),
-                    "%cluster_ctaid" => Special::Zero,
-                    "%cluster_nctaid" => Special::One,
-                    _ => return None,
-                }
-            }
-        };
-        Some(self.special(x))
-    }
-
-    /// A label's number.
-    pub(crate) fn label(&mut self, n: &Name) -> D<usize> {
-        match self.lookup(n) {
-            Some(Sym::Label(id)) => Ok(id),
-            Some(_) | None => refuse(format!("label `{n}`")),
-        }
-    }
-
     /// Remembers that the instruction decoded next jumps to these labels.
     pub(crate) fn jump(&mut self, labels: Vec<usize>) {
         self.patches.push((self.code.ins.len(), labels));
@@ -606,75 +413,6 @@ impl<'m> Dec<'m> {
             }
             Operand::Offset(..) | Operand::Imm(_) | Operand::Sink => {}
         }
-    }
-
-    fn op(&mut self, i: &Instr) -> D<(Op, Meet, Class)> {
-        let pure = |op: Op, c: Class| (op, Meet::None, c);
-        Ok(match i.opcode() {
-            "add" | "sub" | "mul" | "mad" | "fma" | "div" | "rem" | "abs" | "neg" | "min"
-            | "max" | "addc" | "subc" | "madc" | "mul24" | "mad24" | "sad" | "popc" | "clz"
-            | "bfind" | "fns" | "brev" | "bfe" | "bfi" | "szext" | "bmsk" | "dp4a" | "dp2a"
-            | "vadd4" | "vsub4" | "vavrg4" | "vabsdiff4" | "vmin4" | "vmax4" => {
-                match i.slot_type("T").unwrap_or(Type::B32) {
-                    Type::F32 | Type::F64 | Type::F32x2 => {
-                        pure(math::arith(self, i)?, Class::Float)
-                    }
-                    Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2 => {
-                        pure(half_ops::arith(self, i)?.parted(Part::Each), Class::Half)
-                    }
-                    _ => pure(alu::int(self, i)?, Class::Integer),
-                }
-            }
-            "and" | "or" | "xor" | "not" | "cnot" | "lop3" | "shf" | "shl" | "shr" | "prmt" => {
-                pure(alu::logic(self, i)?, Class::Integer)
-            }
-            "set" | "setp" | "selp" | "slct" | "testp" => {
-                pure(compare::compare(self, i)?, Class::Compare)
-            }
-            "copysign" | "rcp" | "sqrt" | "rsqrt" | "sin" | "cos" | "lg2" | "ex2" | "tanh" => {
-                pure(math::func(self, i)?, Class::Math)
-            }
-            "mov" => convert::mov(self, i)?,
-            "cvt" => {
-                let op = convert::cvt(self, i)?;
-                // Between integers, a narrow result is a part of the source.
-                let integer = |t: Option<Type>| {
-                    t.filter(|t| matches!(t.class(), TyClass::Signed | TyClass::Unsigned))
-                        .map(Type::bits)
-                };
-                let part = match (integer(i.slot_type("D")), integer(i.slot_type("T"))) {
-                    (Some(a), Some(b)) if 2 * a <= b && !i.has("sat") => Part::Low,
-                    _ => Part::Whole,
-                };
-                pure(op.parted(part), Class::Convert)
-            }
-            "cvta" | "isspacep" | "mapa" | "getctarank" | "createpolicy" => {
-                pure(convert::address(self, i)?, Class::Move)
-            }
-            "ld" | "ldu" | "st" | "prefetch" | "prefetchu" | "applypriority" | "discard" => {
-                ldst::decode(self, i)?
-            }
-            "atom" | "red" => atom::decode(self, i)?,
-            "cp" | "tensormap" => bulk::decode(self, i)?,
-            "mbarrier" => mbarrier::decode(self, i)?,
-            "fence" | "membar" | "griddepcontrol" => ctl::fence(self, i)?,
-            "bar" | "barrier" => ctl::barrier(self, i)?,
-            "bra" | "brx" | "call" | "ret" | "exit" | "trap" | "brkpt" | "nop" | "pmevent"
-            | "nanosleep" | "setmaxnreg" => (
-                ctl::flow(self, i)?,
-                if i.opcode() == "setmaxnreg" {
-                    Meet::Aligned
-                } else {
-                    Meet::None
-                },
-                Class::Control,
-            ),
-            "activemask" | "elect" | "shfl" | "vote" | "match" | "redux" | "movmatrix"
-            | "ldmatrix" | "stmatrix" => warp_ops::decode(self, i)?,
-            "mma" => (mma::decode(self, i)?, Meet::Aligned, Class::Matrix),
-            "wgmma" => wgmma::decode(self, i)?,
-            other => return refuse(format!("opcode `{other}`")),
-        })
     }
 
     fn patch(&mut self) {

@@ -86,6 +86,19 @@ pub enum FaultKind {
     /// A register that `wgmma` uses was touched with no `wgmma.fence` since.
     #[error("register `{0}` was touched after the last `wgmma.fence`")]
     WgmmaFence(String),
+    /// A thread ends while a bulk copy of its own may still read shared memory.
+    #[error(
+        "the thread exits before its bulk copies are done; `cp.async.bulk.wait_group` is missing"
+    )]
+    BulkWait,
+    /// A tensor map was made in this launch and used with no acquire fence between.
+    #[error(
+        "the tensor map at {addr:#x} was written in this launch; `fence.proxy.tensormap::generic.acquire` is missing before its use"
+    )]
+    TensormapFence {
+        /// The map's address.
+        addr: u64,
+    },
     /// A value that nothing defined decides something.
     #[error("use of register `{0}`, which nothing has defined")]
     Undefined(String),

@@ -83,7 +83,7 @@ impl Block {
                     id: w,
                     live,
                     regs,
-                    half: vec![[0; 2]; def.len()],
+                    bytes: vec![[0; 8]; def.len()],
                     def,
                     groups: vec![Group {
                         pc: g.code.start,
@@ -95,6 +95,8 @@ impl Block {
                     cp_group: [0; 32],
                     pending: Vec::new(),
                     bulk_group: [0; 32],
+                    bulk_issued: [0; 32],
+                    bulk_waited: [0; 32],
                     wgmma: Default::default(),
                     local: vec![0; g.code.local as usize * 32],
                     ticks: 0,
@@ -293,6 +295,9 @@ impl Block {
     }
 }
 
+/// Threads times instructions up to which blocks run one after the other.
+const SMALL: u64 = 1 << 22;
+
 /// Runs all blocks.
 pub(crate) fn run(g: &Grid<'_>, threads: usize) -> Result<Counters, Box<Fault>> {
     debug_assert!(CLASSES.iter().enumerate().all(|(k, c)| c.0 as usize == k));
@@ -305,7 +310,11 @@ pub(crate) fn run(g: &Grid<'_>, threads: usize) -> Result<Counters, Box<Fault>> 
             order.swap(k, j);
         }
     }
-    if g.code.cross_block || threads <= 1 || total == 1 {
+    // A small launch gains nothing from threads, and one after the other its blocks give one
+    // result for a seed even where they race.
+    let work = u64::from(total) * g.block.iter().map(|b| u64::from(*b)).product::<u64>();
+    let small = work.saturating_mul(g.code.ins.len() as u64) <= SMALL;
+    if g.code.cross_block || threads <= 1 || total == 1 || small {
         return turns(g, &order);
     }
     let next = AtomicUsize::new(0);

@@ -26,18 +26,23 @@ mod code;
 mod compare;
 mod convert;
 mod counters;
+mod cp_async;
 mod ctl;
 mod decode;
 mod fault;
 mod float;
+mod flow;
 mod grid;
 mod half_ops;
 mod ldst;
+mod logic;
 mod lower;
 mod math;
 mod mbarrier;
 mod mem;
 mod mma;
+mod names;
+mod opcodes;
 mod operands;
 mod partial;
 mod race;
@@ -125,6 +130,7 @@ impl Program {
     /// Places a module's variables in memory and initialises them.
     pub fn load(module: Module, memory: &mut Memory) -> Self {
         let mut addresses = HashMap::new();
+        let mut functions: Vec<&str> = Vec::new();
         let vars: Vec<&Var> = module
             .items
             .iter()
@@ -136,6 +142,15 @@ impl Program {
         for v in &vars {
             addresses.insert(v.name.clone(), memory.alloc(v.size().max(1)));
         }
+        // Initialisers may hold functions; these have the numbers that the decoder gives them.
+        let mut symbols = addresses.clone();
+        for f in module.functions() {
+            let next = state::CODE_WINDOW + 16 * functions.len() as u64;
+            if !functions.contains(&&*f.name) {
+                functions.push(&*f.name);
+                symbols.entry(f.name.clone()).or_insert(next);
+            }
+        }
         for v in vars {
             if let Some(init) = &v.init {
                 let mut bytes = Vec::new();
@@ -145,7 +160,7 @@ impl Program {
                     .map(|d| d.unwrap_or(0))
                     .chain((v.vector > 1).then_some(v.vector.into()))
                     .collect();
-                flatten(init, v.ty, &dims, &addresses, &mut bytes);
+                flatten(init, v.ty, &dims, &symbols, &mut bytes);
                 bytes.truncate(v.size() as usize);
                 if let Some(a) = addresses.get(&v.name) {
                     // The allocation was made for this size.
@@ -289,6 +304,7 @@ impl Program {
         let races = o.races.then(|| race::RaceGrid {
             global: shadow::GridShadow::new(),
             objects: Mutex::default(),
+            maps: Mutex::default(),
         });
         let g = state::Grid {
             code: &code,

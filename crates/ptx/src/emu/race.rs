@@ -8,8 +8,9 @@
 //! rule as everything else:
 //!
 //! * `[0, T)` threads of the block; `[T, 2T)` the `cp.async` engine of each thread, whose
-//!   clock is its commit group; `[2T, 3T)` the bulk groups of each thread; `[3T, 3T+W)` the
-//!   `wgmma` engine of each warp; behind them one actor for each mbarrier (clock = phase).
+//!   clock is its commit group; `[2T, 3T)` the reads of the bulk groups of each thread;
+//!   `[3T, 3T+W)` the `wgmma` engine of each warp; `[3T+W, 4T+W)` the writes of bulk groups;
+//!   behind them one actor for each mbarrier (clock = phase).
 //! * `asy` is the part of the knowledge that a `fence.proxy.async` made visible to the
 //!   asynchronous proxy.
 //!
@@ -99,13 +100,13 @@ impl Know {
     }
 }
 
-/// What was published at an address.
+/// What a block published at an address.
 #[derive(Clone, Debug)]
 pub(crate) struct Published {
     pub(crate) block: u32,
-    /// Only threads of the same block synchronise (`.cta` scope).
+    /// Only threads of the same block synchronise (`.cta` scope of the store or its fence).
     pub(crate) cta_only: bool,
-    pub(crate) know: Vec<(u32, Know)>,
+    pub(crate) know: Know,
 }
 
 /// The race state of a block.
@@ -115,20 +116,39 @@ pub(crate) struct RaceCta {
     pub(crate) warps: u32,
     pub(crate) know: Vec<Know>,
     pub(crate) clock: Vec<u32>,
-    /// What the last release fence of a thread published.
-    pub(crate) fenced: Vec<Option<Know>>,
+    /// What the last release fences of a thread published: to the block, to all.
+    pub(crate) fenced: Vec<[Option<Know>; 2]>,
     /// What relaxed reads have seen, until an acquire fence takes it.
     pub(crate) seen: Vec<Vec<(u32, Know)>>,
     pub(crate) shared: Shadow,
     /// Release sequences at shared addresses.
-    pub(crate) objects: BTreeMap<u64, Published>,
+    pub(crate) objects: BTreeMap<u64, Vec<Published>>,
     pub(crate) actors: u32,
+    /// Which version of a tensor map this block has acquired.
+    pub(crate) maps: BTreeMap<u64, u32>,
 }
 
 /// The race state of a launch.
 pub(crate) struct RaceGrid {
     pub(crate) global: GridShadow,
-    pub(crate) objects: std::sync::Mutex<BTreeMap<u64, Published>>,
+    pub(crate) objects: std::sync::Mutex<BTreeMap<u64, Vec<Published>>>,
+    /// How often the tensor map at an address was written in this launch.
+    pub(crate) maps: std::sync::Mutex<BTreeMap<u64, u32>>,
+}
+
+impl RaceGrid {
+    /// The version of the tensor map at an address, after `more` further writes; 0 if this
+    /// launch did not make it.
+    pub(crate) fn map_version(&self, addr: u64, more: u32) -> u32 {
+        let mut m = self
+            .maps
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if more > 0 {
+            *m.entry(addr).or_default() += more;
+        }
+        m.get(&addr).copied().unwrap_or(0)
+    }
 }
 
 impl RaceCta {
@@ -141,11 +161,12 @@ impl RaceCta {
             warps,
             know: vec![base; t],
             clock: vec![1; t],
-            fenced: vec![None; t],
+            fenced: vec![[None, None]; t],
             seen: vec![Vec::new(); t],
             shared: Shadow::new(shared_bytes),
             objects: BTreeMap::new(),
-            actors: 3 * t as u32 + warps,
+            maps: BTreeMap::new(),
+            actors: 4 * t as u32 + warps,
         }
     }
 
@@ -154,9 +175,14 @@ impl RaceCta {
         self.threads + tid
     }
 
-    /// The actor of a thread's bulk groups.
+    /// The actor of what a thread's bulk groups read.
     pub(crate) fn bulk_actor(&self, tid: u32) -> u32 {
         2 * self.threads + tid
+    }
+
+    /// The actor of what a thread's bulk groups write.
+    pub(crate) fn bulk_writer(&self, tid: u32) -> u32 {
+        3 * self.threads + self.warps + tid
     }
 
     /// The actor of a warp's `wgmma` engine.
@@ -249,18 +275,25 @@ impl RaceCta {
         self.publish(tid / 32, 1 << (tid % 32))
     }
 
-    /// A fence that releases and acquires.
-    pub(crate) fn fence(&mut self, tid: u32, release: bool, acquire: bool) {
+    /// A fence that releases and acquires; `cta`: with the threads of its block only.
+    pub(crate) fn fence(&mut self, tid: u32, release: bool, acquire: bool, cta: bool) {
         let t = tid as usize;
         if acquire {
             let block = self.block;
             for (from, k) in std::mem::take(&mut self.seen[t]) {
-                self.know[t].acquire(from, block, &k);
+                if cta && from != block {
+                    self.seen[t].push((from, k));
+                } else {
+                    self.know[t].acquire(from, block, &k);
+                }
             }
         }
         if release {
             let k = self.publish_one(tid);
-            self.fenced[t] = Some(k);
+            if !cta {
+                self.fenced[t][1] = Some(k.clone());
+            }
+            self.fenced[t][0] = Some(k);
         }
     }
 
@@ -268,13 +301,11 @@ impl RaceCta {
     pub(crate) fn strong(&mut self, grid: Option<&RaceGrid>, tid: u32, addr: u64, o: Strong) {
         let t = tid as usize;
         let block = self.block;
-        let (know, fenced) = (
-            o.release.then(|| self.publish_one(tid)),
-            self.fenced[t].clone(),
-        );
-        let give = match (know, fenced) {
-            (Some(k), _) | (None, Some(k)) => Some(k),
-            (None, None) => None,
+        let know = o.release.then(|| self.publish_one(tid));
+        let [near, far] = match know {
+            Some(k) if o.cta => [Some(k), self.fenced[t][1].clone()],
+            Some(k) => [None, Some(k)],
+            None => self.fenced[t].clone(),
         };
         let mut lock = grid.map(|g| {
             g.objects
@@ -286,14 +317,16 @@ impl RaceCta {
             None => &mut self.objects,
         };
         if o.read
-            && let Some(p) = table.get(&addr)
-            && (p.block == block || !(p.cta_only || o.cta))
+            && let Some(all) = table.get(&addr)
         {
-            for (from, k) in &p.know {
+            for p in all
+                .iter()
+                .filter(|p| p.block == block || !(p.cta_only || o.cta))
+            {
                 if o.acquire {
-                    self.know[t].acquire(*from, block, k);
+                    self.know[t].acquire(p.block, block, &p.know);
                 } else {
-                    self.seen[t].push((*from, k.clone()));
+                    self.seen[t].push((p.block, p.know.clone()));
                 }
             }
         }
@@ -301,16 +334,19 @@ impl RaceCta {
             if !o.read {
                 table.remove(&addr);
             }
-            if let Some(k) = give {
-                let p = table.entry(addr).or_insert_with(|| Published {
-                    block,
-                    cta_only: o.cta,
-                    know: Vec::new(),
-                });
-                p.cta_only &= o.cta;
-                match p.know.iter_mut().find(|(b, _)| *b == block) {
-                    Some((_, have)) => have.join(&k),
-                    None => p.know.push((block, k)),
+            for (k, cta_only) in [(near, true), (far, o.cta)] {
+                let Some(know) = k else { continue };
+                let all = table.entry(addr).or_default();
+                match all
+                    .iter_mut()
+                    .find(|p| p.block == block && p.cta_only == cta_only)
+                {
+                    Some(p) => p.know.join(&know),
+                    None => all.push(Published {
+                        block,
+                        cta_only,
+                        know,
+                    }),
                 }
             }
         }

@@ -72,14 +72,17 @@ pub(crate) struct Warp {
     pub(crate) live: u32,
     pub(crate) regs: Vec<Lanes>,
     pub(crate) def: Vec<u32>,
-    /// Halves that are defined where the whole is not (see `partial`).
-    pub(crate) half: Vec<[u32; 2]>,
+    /// Bytes that are defined where the whole is not (see `partial`).
+    pub(crate) bytes: Vec<super::partial::Bytes>,
     pub(crate) groups: Vec<Group>,
     /// `cp.async` groups committed, by lane.
     pub(crate) cp_group: [u32; 32],
     pub(crate) pending: Vec<Pending>,
     /// Bulk groups: committed, by lane.
     pub(crate) bulk_group: [u32; 32],
+    /// The group of a lane's last bulk copy, and the last group that it waited for.
+    pub(crate) bulk_issued: [u32; 32],
+    pub(crate) bulk_waited: [u32; 32],
     pub(crate) wgmma: super::wgmma::InFlight,
     pub(crate) local: Vec<u8>,
     pub(crate) ticks: u64,
@@ -177,6 +180,21 @@ impl Machine<'_> {
     /// A register's lanes where all of `mask` must be defined.
     pub(crate) fn need(&mut self, s: Slot, mask: u32) -> Result<&Lanes, FaultKind> {
         let missing = mask & !self.w.def[s as usize];
+        if missing != 0 {
+            self.lane = missing.trailing_zeros() as usize;
+            return Err(FaultKind::Undefined(self.g.code.slot_name(s)));
+        }
+        Ok(&self.w.regs[s as usize])
+    }
+
+    /// As [`Self::need`], where only the lowest bytes must be defined.
+    pub(crate) fn need_low(
+        &mut self,
+        s: Slot,
+        bytes: usize,
+        mask: u32,
+    ) -> Result<&Lanes, FaultKind> {
+        let missing = mask & !self.w.low_bytes(s, bytes);
         if missing != 0 {
             self.lane = missing.trailing_zeros() as usize;
             return Err(FaultKind::Undefined(self.g.code.slot_name(s)));

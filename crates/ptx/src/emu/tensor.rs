@@ -53,6 +53,7 @@ pub(crate) fn map_op(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
                 let p = Place::Global(m.address(dst, l) + 16 * k as u64);
                 m.store(l, p, 16, Default::default(), &b[16 * k..16 * k + 16])?;
             }
+            m.map_written(m.address(dst, l));
             Ok(())
         };
         return Ok((Op::Exec(Box::new(run)), Meet::Aligned, Class::AsyncCopy));
@@ -73,6 +74,10 @@ pub(crate) fn map_op(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
         m.need_addr(addr, mask)?;
         let x = *m.need(v, mask)?;
         for l in Warp::lanes(mask) {
+            let map = super::access::place(sp, m.address(addr, l));
+            if let Place::Global(a) = map {
+                m.map_written(a);
+            }
             let p = super::access::place(sp, m.address(addr, l).wrapping_add(off));
             m.store(
                 l,
@@ -87,6 +92,32 @@ pub(crate) fn map_op(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
     Ok((Op::Exec(Box::new(run)), Meet::None, Class::AsyncCopy))
 }
 
+impl Machine<'_> {
+    /// A tensor map in global memory was written.
+    fn map_written(&self, at: u64) {
+        if let Some(g) = self.g.races.as_ref() {
+            g.map_version(at, 1);
+        }
+    }
+
+    /// An acquire fence of the tensor map proxy on the map at an address.
+    pub(crate) fn map_acquired(&mut self, at: u64) {
+        if let (Some(g), Some(r)) = (self.g.races.as_ref(), self.c.race.as_mut()) {
+            r.maps.insert(at, g.map_version(at, 0));
+        }
+    }
+
+    fn map_used(&self, at: u64) -> Exe {
+        if let (Some(g), Some(r)) = (self.g.races.as_ref(), self.c.race.as_ref()) {
+            let now = g.map_version(at, 0);
+            if now != r.maps.get(&at).copied().unwrap_or(0) {
+                return Err(FaultKind::TensormapFence { addr: at });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Swizzles a shared address: bits 4 and up take the exclusive or with bits 7 and up.
 pub(crate) fn swizzle(a: u64, bits: u32) -> u64 {
     a ^ ((a >> 7 & ((1 << bits) - 1)) << 4)
@@ -96,6 +127,8 @@ struct Map {
     base: u64,
     rank: usize,
     elem: u32,
+    /// The type that reductions use.
+    ty: Option<Type>,
     swizzle: u32,
     nan: Option<[u8; 8]>,
     boxes: [u32; 5],
@@ -133,15 +166,22 @@ fn read_map(m: &mut Machine<'_>, at: u64) -> Result<Map, FaultKind> {
             ));
         }
     };
-    let nan = match (b[12], b[9]) {
-        (0, _) => None,
-        (_, 6 | 10) => Some([0xff; 8]),
-        (_, _) => Some([0xff; 8]),
-    };
+    let nan = (b[12] != 0).then_some([0xff; 8]);
     let mut map = Map {
         base: le(&b[0..8]),
         rank,
         elem,
+        ty: match b[9] {
+            2 => Some(Type::U32),
+            3 => Some(Type::S32),
+            4 => Some(Type::U64),
+            5 => Some(Type::S64),
+            6 => Some(Type::F16),
+            7 | 8 => Some(Type::F32),
+            9 => Some(Type::F64),
+            10 => Some(Type::Bf16),
+            _ => None,
+        },
         swizzle,
         nan,
         boxes: [1; 5],
@@ -247,6 +287,7 @@ pub(crate) fn copy(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
                 },
                 l,
             );
+            m.map_used(at)?;
             let map = read_map(m, at)?;
             if map.rank != coords.len() {
                 return Err(FaultKind::Operand(
@@ -269,14 +310,11 @@ pub(crate) fn copy(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
             let reduce = match op {
                 None => None,
                 Some(o) => {
-                    let ty = match map.elem {
-                        2 => Type::F16,
-                        8 => Type::U64,
-                        _ => Type::U32,
+                    let Some(ty) = map.ty else {
+                        return Err(FaultKind::Unsupported(
+                            "reductions on this element type of a tensor map".into(),
+                        ));
                     };
-                    if map.elem == 1 {
-                        return Err(FaultKind::Unsupported("reductions on bytes".into()));
-                    }
                     Some((combine(o, ty)?, ty))
                 }
             };

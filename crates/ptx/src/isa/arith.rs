@@ -35,7 +35,7 @@ mad .wide T=u16,u32,s16,s32 : =2T T T 2T
 mad .hi .sat T=s32 : =T T T T
 mad M=hi,lo .cc T=u32,s32,u64,s64 : =T T T T
 madc M=hi,lo .cc? T=u32,s32,u64,s64 : =T T T T
-mad R?=$rnd .ftz? .sat? T=f32 : =T T T T
+mad R=$rnd .ftz? .sat? T=f32 : =T T T T
 mad R=$rnd T=f64 : =T T T T
 fma R=$rnd .ftz? .sat? T=f32 : =T T T T
 fma R=$rnd .ftz? T=f32x2 : =T T T T : 8.6 100
@@ -59,12 +59,14 @@ neg T=s16,s32,s64 : =T T
 neg .ftz? T=f32,f16,f16x2 : =T T
 neg T=f64,bf16,bf16x2 : =T T
 min T=$int : =T T T
-min .relu? T=s32,s16x2,u16x2 : =T T T : 8.0 90
+min .relu? T=s32,s16x2 : =T T T : 8.0 90
+min T=u16x2 : =T T T : 8.0 90
 min .ftz? .NaN? .xorsign? .abs? T=f32,f16,f16x2 : =T T T
 min .NaN? .xorsign? .abs? T=bf16,bf16x2 : =T T T : 7.0 80
 min T=f64 : =T T T
 max T=$int : =T T T
-max .relu? T=s32,s16x2,u16x2 : =T T T : 8.0 90
+max .relu? T=s32,s16x2 : =T T T : 8.0 90
+max T=u16x2 : =T T T : 8.0 90
 max .ftz? .NaN? .xorsign? .abs? T=f32,f16,f16x2 : =T T T
 max .NaN? .xorsign? .abs? T=bf16,bf16x2 : =T T T : 7.0 80
 max T=f64 : =T T T
@@ -130,17 +132,23 @@ slct .ftz? T=b16,b32,b64,u16,u32,u64,s16,s32,s64,f32,f64 U=s32,f32 : =T T T U
 mov T=pred : =p p
 mov T=b16,b32,b64,u16,u32,u64,s16,s32,s64,f32,f64,b128,f16,f16x2 : =* *
 cvt .sat? D=$int8 T=$int8 : =~D ~T
-cvt R?=$rndi .ftz? .sat? D=$int8 T=f16,f32,f64,bf16 : =~D ~T
-cvt R?=$rnd .sat? D=f16,f32,f64,bf16 T=$int8 : =~D ~T
-cvt R?=$rnd,$rndi .ftz? .sat? D=f16,f32,f64 T=f16,f32,f64 : =~D ~T
-cvt R?=rn,rz .ftz? .relu? .sat? D=f16,bf16 T=f32,f16,bf16 : =~D ~T : 7.0 80
-cvt R?=rn,rz,rna .satfinite? .relu? .satfinite? D=f16,bf16,tf32 T=f32 : =~D ~T : 7.0 80
+cvt R=$rndi .ftz? .sat? D=$int8 T=f16,f32,f64,bf16 : =~D ~T
+cvt R=$rnd .sat? D=f16,f32,f64,bf16 T=$int8 : =~D ~T
+cvt .ftz? .sat? D=f32 T=f16 : =~D ~T
+cvt .ftz? .sat? D=f64 T=f16,f32 : =~D ~T
+cvt R?=$rndi .ftz? .sat? D=f16 T=f16 : =~D ~T
+cvt R?=$rndi .ftz? .sat? D=f32 T=f32 : =~D ~T
+cvt R?=$rndi .sat? D=f64 T=f64 : =~D ~T
+cvt R=$rnd .ftz? .sat? D=f16 T=f32,f64 : =~D ~T
+cvt R=$rnd .ftz? .sat? D=f32 T=f64 : =~D ~T
+cvt R=rn,rz .ftz? .relu? .sat? D=f16,bf16 T=f32,f16,bf16 : =~D ~T : 7.0 80
+cvt R=rn,rz,rna .satfinite? .relu? .satfinite? D=f16,bf16,tf32 T=f32 : =~D ~T : 7.0 80
 cvt R=rn,rz,rm,rp,rni,rzi,rmi,rpi .sat? .relu? D=bf16 T=f16,f32,f64,bf16 : =~D ~T : 7.0 80
 cvt .ftz? .sat? D=f32,f64 T=bf16 : =~D ~T : 7.1 80
-cvt R=rn,rz .relu? .satfinite? D=f16x2,bf16x2 T=f32 : =b32 f32 f32 : 7.0 80
-cvt R=rn .satfinite .relu? D=e4m3x2,e5m2x2 T=f32 : =b16 f32 f32 : 7.8 89
-cvt R=rn .satfinite .relu? D=e4m3x2,e5m2x2 T=f16x2 : =b16 b32 : 7.8 89
-cvt R=rn .relu? D=f16x2 T=e4m3x2,e5m2x2 : =b32 b16 : 7.8 89
+cvt R=rn,rz .relu? .satfinite? D=f16x2,bf16x2 T=f32 : =D f32 f32 : 7.0 80
+cvt R=rn .satfinite .relu? D=e4m3x2,e5m2x2 T=f32 : =D f32 f32 : 7.8 89
+cvt R=rn .satfinite .relu? D=e4m3x2,e5m2x2 T=f16x2 : =D T : 7.8 89
+cvt R=rn .relu? D=f16x2 T=e4m3x2,e5m2x2 : =D T : 7.8 89
 cvt .pack .sat D=u16,s16 T=s32 : =b32 s32 s32 : 6.5 72
 cvt .pack .sat D=u8,s8,u4,s4,u2,s2 T=s32 U=b32 : =b32 s32 s32 b32 : 6.5 72
 vadd4 T=u32,s32 U=u32,s32 W=u32,s32 .sat? : =b32 b32 b32 b32

@@ -41,7 +41,7 @@ cp .reduce .async .bulk .tensor D=$dims DS=global .shared::cta O=and,or,xor,add,
 tensormap .replace .tile F=global_address,rank,box_dim,global_dim,global_stride,element_stride,elemtype,interleave_layout,swizzle_mode,fill_mode SP?=global,shared::cta .b1024 T=b32,b64 : [] * ?* : 8.3 90
 tensormap .cp_fenceproxy .global .shared::cta .tensormap::generic .release SC=$scope .sync .aligned : [] [] i : 8.3 90
 atom ~ S?=relaxed,acquire,release,acq_rel SC?=$scope SP?=global,shared,shared::cta,shared::cluster O=and,or,xor,exch,add,inc,dec,min,max .noftz? .L2::cache_hint? V?=v2,v4,v8 T=b16,b32,b64,b128,u32,u64,s32,s64,f16,f16x2,bf16,bf16x2,f32,f64 : =V:T [] V:T ?u64
-atom ~ S?=relaxed,acquire,release,acq_rel SC?=$scope SP?=global,shared,shared::cta,shared::cluster .cas .L2::cache_hint? T=b16,b32,b64,b128,u32,u64,s32,s64 : =T [] T T ?u64
+atom ~ S?=relaxed,acquire,release,acq_rel SC?=$scope SP?=global,shared,shared::cta,shared::cluster .cas .L2::cache_hint? T=b16,b32,b64,b128 : =T [] T T ?u64
 red ~ .async S?=relaxed SC?=cluster SP=shared::cluster .mbarrier::complete_tx::bytes O=and,or,xor,add,inc,dec,min,max T=u32,s32,b32,u64,s64 : [] T [] : 8.1 90
 red ~ S?=relaxed,release SC?=$scope SP?=global,shared,shared::cta,shared::cluster O=and,or,xor,add,inc,dec,min,max .noftz? .L2::cache_hint? V?=v2,v4,v8 T=b32,b64,u32,u64,s32,s64,f16,f16x2,bf16,bf16x2,f32,f64 : [] V:T ?u64
 mbarrier .init SP?=shared,shared::cta T=b64 : [] u32 : 7.0 80

@@ -110,7 +110,7 @@ const SETS: &[(&str, &str)] = &[
     ("$scope", "cta,cluster,gpu,sys"),
     (
         "$ldst",
-        "b8,b16,b32,b64,b128,u8,u16,u32,u64,s8,s16,s32,s64,f16,f32,f64,f16x2",
+        "b8,b16,b32,b64,b128,u8,u16,u32,u64,s8,s16,s32,s64,f32,f64",
     ),
     ("$dims", "1d,2d,3d,4d,5d"),
 ];

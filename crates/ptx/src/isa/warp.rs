@@ -52,12 +52,12 @@ mma .sync .aligned S=m8n8k16,m16n8k16,m16n8k32 .row .col .satfinite? D=s32 A=u8,
 mma .sync .aligned S=m8n8k32,m16n8k32,m16n8k64 .row .col .satfinite? D=s32 A=u4,s4 B=u4,s4 C=s32 : =* * * * : 6.5 75
 mma .sync .aligned S=m8n8k128,m16n8k128,m16n8k256 .row .col D=s32 A=b1 B=b1 C=s32 O=xor,and .popc : =* * * * : 7.0 75
 mma .sync .aligned S=m8n8k128,m16n8k128,m16n8k256 .row .col D=s32 A=b1 B=b1 C=s32 .popc : =* * * * : 7.0 75
-wgmma .mma_async .sync .aligned S=$wg16 D=f16,f32 A=f16 B=f16 : =* * * * ?* ?* ?* ?* : 8.0 90a
-wgmma .mma_async .sync .aligned S=$wg16 D=f32 A=bf16 B=bf16 : =* * * * ?* ?* ?* ?* : 8.0 90a
-wgmma .mma_async .sync .aligned S=$wg8 D=f32 A=tf32 B=tf32 : =* * * * ?* ?* : 8.0 90a
-wgmma .mma_async .sync .aligned S=$wg32 D=f16,f32 A=e4m3,e5m2 B=e4m3,e5m2 : =* * * * ?* ?* : 8.0 90a
-wgmma .mma_async .sync .aligned S=$wg32 .satfinite? D=s32 A=u8,s8 B=u8,s8 : =* * * * : 8.0 90a
-wgmma .mma_async .sync .aligned S=$wg32 D=s32 A=u8,s8 B=u8,s8 .satfinite : =* * * * : 8.0 90a
+wgmma .mma_async .sync .aligned S=$wg16 D=f16,f32 A=f16 B=f16 : =* * b64 p ?* ?* ?* ?* : 8.0 90a
+wgmma .mma_async .sync .aligned S=$wg16 D=f32 A=bf16 B=bf16 : =* * b64 p ?* ?* ?* ?* : 8.0 90a
+wgmma .mma_async .sync .aligned S=$wg8 D=f32 A=tf32 B=tf32 : =* * b64 p ?* ?* : 8.0 90a
+wgmma .mma_async .sync .aligned S=$wg32 D=f16,f32 A=e4m3,e5m2 B=e4m3,e5m2 : =* * b64 p ?* ?* : 8.0 90a
+wgmma .mma_async .sync .aligned S=$wg32 .satfinite? D=s32 A=u8,s8 B=u8,s8 : =* * b64 p : 8.0 90a
+wgmma .mma_async .sync .aligned S=$wg32 D=s32 A=u8,s8 B=u8,s8 .satfinite : =* * b64 p : 8.0 90a
 wgmma .fence .sync .aligned : : 8.0 90a
 wgmma .commit_group .sync .aligned : : 8.0 90a
 wgmma .wait_group .sync .aligned : i : 8.0 90a

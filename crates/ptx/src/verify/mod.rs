@@ -4,20 +4,31 @@
 //! 1. An instruction needs no later `.version` and no higher `.target` than the module has;
 //!    an architecture-specific one (`sm_90a`) needs just that target.
 //! 2. Operands have the number and shape that the form asks for: destinations are
-//!    registers, addresses stand in brackets, constants are constants.
+//!    registers, addresses stand in brackets, constants are constants, vectors have as many
+//!    elements as `.v2` or the matrix shape says; special registers are read by `mov` and
+//!    `cvt` only, variables become values by `mov` and `cvta` only, labels never do.
 //! 3. Every name is declared before its use, or is a label of an enclosing block, a
 //!    function, a special register.
 //! 4. A register has the width of the operand's type (at least that, for cvt, ld, st) and no
 //!    contradictory class: predicates only where predicates are asked for, floating point
-//!    types not where integers are asked for and the reverse.
+//!    types not where integers are asked for and the reverse; constants likewise.
 //! 5. A variable is accessed through the state space it is declared in.
 //! 6. Alignments are powers of two.
 //! 7. A call has as many arguments and results as the function.
+//! 8. Constants lie in the range that the instruction has.
+//! 9. Modifiers that a form takes one by one also fit together: orderings have a scope,
+//!    atomic operations the types they work on.
+//!
+//! Where NVIDIA's assembler is stricter or laxer than the manual, its verdict counts (a test
+//! compares them); `instruction` holds
+//! rules 1, 2, 4 and 5, `constraints` rules 8 and 9.
+
+mod constraints;
+mod instruction;
 
 use crate::error::Pos;
-use crate::isa::{self, What, form, is_special};
 use crate::module::*;
-use crate::ty::{Class, Space, Type};
+use crate::ty::{Space, Type};
 use std::collections::HashMap;
 
 /// A broken rule.
@@ -83,6 +94,14 @@ pub enum VerifyErrorKind {
         /// The operand's type.
         want: Type,
     },
+    /// Rule 4.
+    #[error("operand {index} is a constant that is no .{want}")]
+    Constant {
+        /// From 1.
+        index: usize,
+        /// The operand's type.
+        want: Type,
+    },
     /// Rule 5.
     #[error("`{name}` lies in .{declared}, not in .{used}")]
     Space {
@@ -99,6 +118,17 @@ pub enum VerifyErrorKind {
     /// Rule 7.
     #[error("`{0}` has another number of arguments or results")]
     Call(String),
+    /// Rule 8.
+    #[error("operand {index} must be {want}")]
+    Range {
+        /// From 1.
+        index: usize,
+        /// What it must be.
+        want: &'static str,
+    },
+    /// Rule 9.
+    #[error("{0}")]
+    Modifiers(&'static str),
 }
 
 impl VerifyErrorKind {
@@ -108,13 +138,17 @@ impl VerifyErrorKind {
             Self::Version { .. } | Self::Target { .. } => 1,
             Self::Count { .. } | Self::Shape { .. } => 2,
             Self::Undeclared(_) | Self::Twice(_) => 3,
-            Self::Type { .. } => 4,
+            Self::Type { .. } | Self::Constant { .. } => 4,
             Self::Space { .. } => 5,
             Self::Alignment(_) => 6,
             Self::Call(_) => 7,
+            Self::Range { .. } => 8,
+            Self::Modifiers(_) => 9,
         }
     }
 }
+
+type Bad = Vec<VerifyErrorKind>;
 
 /// All broken rules, in textual order.
 pub fn verify(m: &Module) -> Vec<VerifyError> {
@@ -152,6 +186,8 @@ pub fn verify(m: &Module) -> Vec<VerifyError> {
         v.scopes.push(HashMap::new());
         for p in f.returns.iter().chain(&f.params) {
             match p {
+                // What an entry is given can be read only.
+                Param::Var(x) if f.entry => v.variable(x, Space::ParamEntry),
                 Param::Var(x) => v.var(x),
                 Param::Reg(t, n) => v.declare(f.pos.0, n, Kind::Reg(*t)),
             }
@@ -199,12 +235,16 @@ impl Verifier {
     }
 
     fn var(&mut self, x: &Var) {
+        self.variable(x, x.space);
+    }
+
+    fn variable(&mut self, x: &Var, space: Space) {
         if let Some(a) = x.align
             && !a.is_power_of_two()
         {
             self.report(x.pos.0, String::new(), VerifyErrorKind::Alignment(a));
         }
-        self.declare(x.pos.0, &x.name, Kind::Var(x.space));
+        self.declare(x.pos.0, &x.name, Kind::Var(space));
     }
 
     fn find(&self, n: &str) -> Option<Kind> {
@@ -282,199 +322,6 @@ impl Verifier {
         }
     }
 
-    fn instr(&mut self, i: &Instr) {
-        let f = form(i.form);
-        let mut bad: Vec<VerifyErrorKind> = Vec::new();
-        if self.version < f.version {
-            bad.push(VerifyErrorKind::Version { need: f.version });
-        }
-        if self.arch < f.arch || (f.specific && !(self.specific && self.arch == f.arch)) {
-            bad.push(VerifyErrorKind::Target {
-                arch: f.arch,
-                specific: f.specific,
-            });
-        }
-        if let Some(g) = &i.guard {
-            self.named(&g.pred, 0, Some(Type::Pred), false, &mut bad);
-        }
-        if i.opcode() == "call" {
-            self.call(i, &mut bad);
-        } else {
-            let least = f.operands.iter().filter(|s| !s.optional).count();
-            if i.args.len() < least || i.args.len() > f.operands.len() {
-                bad.push(VerifyErrorKind::Count {
-                    found: i.args.len(),
-                    least,
-                    most: f.operands.len(),
-                });
-            }
-            let slots = f.captures(&i.mods).unwrap_or_default();
-            let slot = |n: &str| slots.iter().find(|(k, _)| *k == n).map(|(_, m)| *m);
-            for (k, (a, s)) in i.args.iter().zip(&f.operands).enumerate() {
-                let ty = match s.what {
-                    What::Type(t) => Some(t),
-                    What::SlotType(n) => slot(n).and_then(Type::from_name),
-                    What::Double(n) => slot(n).and_then(Type::from_name).and_then(double),
-                    What::Pred => Some(Type::Pred),
-                    What::Address | What::Const | What::Label | What::Any => None,
-                };
-                self.operand(i, a, s, ty, k + 1, &mut bad);
-            }
-        }
-        for k in bad {
-            self.report(i.pos.0, i.to_string(), k);
-        }
-    }
-
-    fn operand(
-        &self,
-        i: &Instr,
-        a: &Operand,
-        s: &isa::Spec,
-        ty: Option<Type>,
-        k: usize,
-        bad: &mut Vec<VerifyErrorKind>,
-    ) {
-        let mut shape = |want: &'static str| bad.push(VerifyErrorKind::Shape { index: k, want });
-        match s.what {
-            What::Address => return self.address(i, a, k, bad),
-            What::Const if !matches!(a, Operand::Imm(Imm::Int(_))) => {
-                return shape("an integer constant");
-            }
-            What::Label if !matches!(a, Operand::Name(_)) => return shape("a label"),
-            What::Const
-            | What::Label
-            | What::Any
-            | What::Type(_)
-            | What::SlotType(_)
-            | What::Double(_)
-            | What::Pred => {}
-        }
-        match a {
-            Operand::Name(n) => self.named(n, k, ty, s.relaxed, bad),
-            Operand::Offset(n, _) => self.named(n, k, None, false, bad),
-            Operand::Not(n) => self.named(n, k, Some(Type::Pred), false, bad),
-            Operand::Vector(v) => {
-                for x in v {
-                    self.operand(i, x, s, ty, k, bad);
-                }
-            }
-            Operand::Pair(p, q) => {
-                if !s.pair {
-                    shape("a single value");
-                }
-                self.operand(i, p, s, ty, k, bad);
-                if let Operand::Name(n) = &**q {
-                    self.named(n, k, Some(Type::Pred), false, bad);
-                }
-            }
-            Operand::Imm(_) | Operand::Sink => {
-                if s.dst && matches!(a, Operand::Imm(_)) {
-                    shape("a register");
-                }
-            }
-            Operand::Address(_) => {
-                if s.what != What::Any {
-                    shape("a value");
-                }
-            }
-            Operand::List(_) => shape("no list"),
-        }
-    }
-
-    fn address(&self, i: &Instr, a: &Operand, k: usize, bad: &mut Vec<VerifyErrorKind>) {
-        let Operand::Address(x) = a else {
-            bad.push(VerifyErrorKind::Shape {
-                index: k,
-                want: "an address in brackets",
-            });
-            return;
-        };
-        for p in &x.parts {
-            let s = isa::Spec {
-                dst: false,
-                optional: false,
-                what: What::Any,
-                pair: false,
-                relaxed: false,
-                vector: None,
-            };
-            self.operand(i, p, &s, None, k, bad);
-        }
-        let Some(n) = &x.base else { return };
-        match self.find(n) {
-            None => bad.push(VerifyErrorKind::Undeclared(n.to_string())),
-            Some(Kind::Var(declared)) => {
-                let used = i
-                    .slot("SP")
-                    .or_else(|| i.mods.contains(&"shared").then_some("shared"));
-                if let Some(u) = used
-                    && matches!(
-                        i.opcode(),
-                        "ld" | "st" | "atom" | "red" | "ldmatrix" | "stmatrix" | "mbarrier"
-                    )
-                    && !same_space(declared, u)
-                {
-                    bad.push(VerifyErrorKind::Space {
-                        name: n.to_string(),
-                        declared,
-                        used: u,
-                    });
-                }
-            }
-            Some(Kind::Reg(t)) => {
-                if t.class() == Class::Float || t.bits() < 32 {
-                    bad.push(VerifyErrorKind::Type {
-                        index: k,
-                        found: t,
-                        want: Type::B64,
-                    });
-                }
-            }
-            Some(
-                Kind::Family(..) | Kind::Vector(_) | Kind::Label | Kind::Function | Kind::Other,
-            ) => {
-                bad.push(VerifyErrorKind::Shape {
-                    index: k,
-                    want: "an address",
-                });
-            }
-        }
-    }
-
-    fn named(
-        &self,
-        n: &Name,
-        k: usize,
-        ty: Option<Type>,
-        relaxed: bool,
-        bad: &mut Vec<VerifyErrorKind>,
-    ) {
-        match self.find(n) {
-            None if is_special(n) => {}
-            None => bad.push(VerifyErrorKind::Undeclared(n.to_string())),
-            Some(Kind::Reg(t)) => {
-                if let Some(want) = ty
-                    && !compatible(t, want, relaxed)
-                {
-                    bad.push(VerifyErrorKind::Type {
-                        index: k,
-                        found: t,
-                        want,
-                    });
-                }
-            }
-            Some(
-                Kind::Family(..)
-                | Kind::Vector(_)
-                | Kind::Var(_)
-                | Kind::Label
-                | Kind::Function
-                | Kind::Other,
-            ) => {}
-        }
-    }
-
     fn call(&self, i: &Instr, bad: &mut Vec<VerifyErrorKind>) {
         let [Operand::List(r), Operand::Name(n), Operand::List(p), ..] = i.args.as_slice() else {
             bad.push(VerifyErrorKind::Shape {
@@ -498,41 +345,4 @@ impl Verifier {
             }
         }
     }
-}
-
-/// The type of twice the width.
-fn double(t: Type) -> Option<Type> {
-    Some(match t {
-        Type::U16 => Type::U32,
-        Type::S16 => Type::S32,
-        Type::U32 => Type::U64,
-        Type::S32 => Type::S64,
-        _ => return None,
-    })
-}
-
-fn same_space(declared: Space, used: &str) -> bool {
-    let family = |s: &str| match s.split("::").next() {
-        Some("const") => 0,
-        Some("global") => 1,
-        Some("local") => 2,
-        Some("param") => 3,
-        _ => 4,
-    };
-    family(declared.name()) == family(used)
-}
-
-/// Rule 4.
-fn compatible(reg: Type, want: Type, relaxed: bool) -> bool {
-    if (reg == Type::Pred) != (want == Type::Pred) {
-        return false;
-    }
-    if relaxed {
-        return reg.bits() >= want.bits();
-    }
-    if reg.bits() != want.bits() {
-        return false;
-    }
-    let (a, b) = (reg.class(), want.class());
-    a == Class::Bits || b == Class::Bits || (a == Class::Float) == (b == Class::Float)
 }

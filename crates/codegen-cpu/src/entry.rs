@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The entry points of the C ABI, and the task loop behind them.
+//!
+//! In: a function under construction. Out: its body. `plan(args, plan) -> tasks`, `workspace(plan) -> bytes`,
+//! `run(plan, first, last, workspace) -> 0`, `forward(args, workspace) -> 0`; negative codes of [`crate::layout`] where they refuse.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, StackSlotData, StackSlotKind, Value, types};
+
+use crate::compile::Under;
+use crate::fx::Fx;
+use crate::kernel::Kernel;
+use crate::layout;
+
+/// Bytes of the argument structure.
+const ARGS: i32 = size_of::<layout::Args>() as i32;
+
+/// Returns `code` where `cond` holds; goes on elsewhere.
+fn refuse(fx: &mut Fx<'_>, cond: Value, code: i64, ty: types::Type) {
+    let (bad, good) = (fx.b.create_block(), fx.b.create_block());
+    fx.b.ins().brif(cond, bad, &[], good, &[]);
+    fx.b.switch_to_block(bad);
+    let code = fx.b.ins().iconst(ty, code_bits(code, ty));
+    fx.b.ins().return_(&[code]);
+    fx.b.switch_to_block(good);
+}
+
+/// A constant of 32 bits stands zero-extended in Cranelift.
+fn code_bits(code: i64, ty: types::Type) -> i64 {
+    if ty == types::I32 {
+        i64::from(code as i32 as u32)
+    } else {
+        code
+    }
+}
+
+fn is(fx: &mut Fx<'_>, cc: IntCC, a: Value, b: i64) -> Value {
+    let b = fx.int(b);
+    fx.b.ins().icmp(cc, a, b)
+}
+
+/// Returns `x` here; what the caller appends afterwards stands in a block that is never reached.
+fn finish(fx: &mut Fx<'_>, x: Value) {
+    fx.b.ins().return_(&[x]);
+    let rest = fx.b.create_block();
+    fx.b.switch_to_block(rest);
+}
+
+/// `plan`: checks the arguments, copies them, notes the level of the machine, fills the tables.
+pub(crate) fn plan(u: &mut Under<'_, '_>) {
+    let fx = &mut u.fx;
+    let (from, to) = (u.args[0], u.args[1]);
+    let ty = types::I64;
+    for p in [from, to] {
+        let null = is(fx, IntCC::Equal, p, 0);
+        refuse(fx, null, layout::ERROR_NULL, ty);
+    }
+    // Before anything else is read: a caller of another version has another structure.
+    let head = fx.load(ty, from, 0);
+    let want = i64::from(ARGS) | i64::from(layout::ABI) << 32;
+    let other = is(fx, IntCC::NotEqual, head, want);
+    refuse(fx, other, layout::ERROR_ABI, ty);
+    let (batch, n) = (
+        fx.load(ty, from, layout::BATCH),
+        fx.load(ty, from, layout::SEQ_LEN),
+    );
+    let most = 1 << 47;
+    for x in [batch, n] {
+        let beyond = is(fx, IntCC::UnsignedGreaterThan, x, most);
+        refuse(fx, beyond, layout::ERROR_SHAPE, ty);
+    }
+    // batch * n is below 2^94 here: its high half is not enough to tell, so divide.
+    let one = fx.int(1);
+    let some = fx.b.ins().umax(n, one);
+    let bound = fx.int(most);
+    let room = fx.b.ins().udiv(bound, some);
+    let beyond = fx.b.ins().icmp(IntCC::UnsignedGreaterThan, batch, room);
+    let many = is(fx, IntCC::NotEqual, n, 0);
+    let beyond = fx.b.ins().band(beyond, many);
+    refuse(fx, beyond, layout::ERROR_SHAPE, ty);
+    for off in (0..ARGS).step_by(8) {
+        let x = fx.load(ty, from, off);
+        fx.store(x, to, off);
+    }
+    let zero = fx.int(0);
+    fx.store(zero, to, layout::TASKS);
+    let level = match u.calls.first() {
+        Some(detect) => {
+            let call = fx.b.ins().call(*detect, &[]);
+            fx.b.inst_results(call)[0]
+        }
+        None => fx.int(u.levels.first().map_or(0, |l| l.number())),
+    };
+    fx.store(level, to, layout::LEVEL);
+    for x in [batch, n] {
+        let empty = is(fx, IntCC::Equal, x, 0);
+        refuse(fx, empty, 0, ty);
+    }
+    for p in [8, 16, 24, 32, 40] {
+        let x = fx.load(ty, from, p);
+        let null = is(fx, IntCC::Equal, x, 0);
+        refuse(fx, null, layout::ERROR_NULL, ty);
+    }
+    let mut k = Kernel::new(&u.names, to, to, zero);
+    k.block(fx, &u.names.core.plan);
+    let tasks = k.get(fx, u.names.core.tasks);
+    fx.store(tasks, to, layout::TASKS);
+    finish(fx, tasks);
+}
+
+/// `workspace`: the same for every plan, so far; callers may not lean on that.
+pub(crate) fn workspace(u: &mut Under<'_, '_>) {
+    let bytes = u.fx.int(u.names.layout.workspace_bytes as i64);
+    finish(&mut u.fx, bytes);
+}
+
+/// `run`: checks the range and the workspace, then goes to the body of the plan's level.
+pub(crate) fn run(u: &mut Under<'_, '_>) {
+    let fx = &mut u.fx;
+    let [plan, first, last, work] = [u.args[0], u.args[1], u.args[2], u.args[3]];
+    let ty = types::I32;
+    let null = is(fx, IntCC::Equal, plan, 0);
+    refuse(fx, null, layout::ERROR_NULL, ty);
+    let tasks = fx.load(types::I64, plan, layout::TASKS);
+    // Unsigned, so that a negative number is beyond everything.
+    for (a, b) in [(last, tasks), (first, last)] {
+        let beyond = fx.b.ins().icmp(IntCC::UnsignedGreaterThan, a, b);
+        refuse(fx, beyond, layout::ERROR_RANGE, ty);
+    }
+    let none = fx.b.ins().icmp(IntCC::Equal, first, last);
+    refuse(fx, none, 0, ty);
+    let null = is(fx, IntCC::Equal, work, 0);
+    refuse(fx, null, layout::ERROR_WORKSPACE, ty);
+    let low = fx.int(63);
+    let low = fx.b.ins().band(work, low);
+    let askew = is(fx, IntCC::NotEqual, low, 0);
+    refuse(fx, askew, layout::ERROR_WORKSPACE, ty);
+    // Bodies stand by level, lowest first; the last one takes what remains.
+    let level = fx.load(types::I64, plan, layout::LEVEL);
+    for (i, (body, this_level)) in u.calls.iter().zip(u.levels).enumerate() {
+        let call = |fx: &mut Fx<'_>| {
+            fx.b.ins().call(*body, &[plan, first, last, work]);
+        };
+        if i + 1 == u.calls.len() {
+            call(fx);
+        } else {
+            let (this, next) = (fx.b.create_block(), fx.b.create_block());
+            let chosen = is(fx, IntCC::Equal, level, this_level.number());
+            fx.b.ins().brif(chosen, this, &[], next, &[]);
+            fx.b.switch_to_block(this);
+            call(fx);
+            let zero = fx.int32(0);
+            fx.b.ins().return_(&[zero]);
+            fx.b.switch_to_block(next);
+        }
+    }
+}
+
+/// `forward`: plan on the stack, then all tasks.
+pub(crate) fn forward(u: &mut Under<'_, '_>) {
+    let fx = &mut u.fx;
+    let (args, work) = (u.args[0], u.args[1]);
+    let bytes = u.names.layout.plan_bytes as u32;
+    let slot =
+        fx.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3));
+    let plan = fx.b.ins().stack_addr(types::I64, slot, 0);
+    let call = fx.b.ins().call(u.calls[0], &[args, plan]);
+    let tasks = fx.b.inst_results(call)[0];
+    let (bad, good) = (fx.b.create_block(), fx.b.create_block());
+    let failed = is(fx, IntCC::SignedLessThan, tasks, 0);
+    fx.b.ins().brif(failed, bad, &[], good, &[]);
+    fx.b.switch_to_block(bad);
+    let code = fx.b.ins().ireduce(types::I32, tasks);
+    fx.b.ins().return_(&[code]);
+    fx.b.switch_to_block(good);
+    let zero = fx.int(0);
+    let call = fx.b.ins().call(u.calls[1], &[plan, zero, tasks, work]);
+    let code = fx.b.inst_results(call)[0];
+    finish(fx, code);
+}
+
+/// The tasks first..last at one level.
+pub(crate) fn tasks(u: &mut Under<'_, '_>) {
+    let fx = &mut u.fx;
+    let names = &u.names;
+    let [plan, first, last, work] = [u.args[0], u.args[1], u.args[2], u.args[3]];
+    let zero = fx.int(0);
+    let counter = fx.addc(work, names.layout.counter);
+    fx.store(zero, counter, 0);
+    let mut k = Kernel::new(names, plan, work, zero);
+    k.block(fx, &names.core.enter);
+    let one = fx.int(1);
+    fx.carry([first, last, one], &[], |fx, t, _| {
+        let mut k = Kernel::new(names, plan, work, t);
+        k.block(fx, &names.core.body);
+        Vec::new()
+    });
+}
