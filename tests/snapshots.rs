@@ -23,7 +23,7 @@ const STAGES: [(&str, &[&str]); 5] = [
     ("spec", &[]),
     ("graph", &[]),
     ("fused", &[]),
-    ("tile", &["x86_64"]),
+    ("tile", &["x86_64", "sm_80"]),
 ];
 
 /// Folders of snapshots that other tests keep.
