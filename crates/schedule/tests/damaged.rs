@@ -443,6 +443,13 @@ const DAMAGES: &[Damage] = &[
             when: true,
         });
     }),
+    ("a buffer called as a keyword", Rule::Name, |c| {
+        c.bufs[0].name = "in".to_string();
+    }),
+    ("two functions of one name", Rule::Name, |c| {
+        let name = c.fns[0].name.clone();
+        c.fns[1].name = name;
+    }),
     ("counts that may be negative", Rule::Count, |c| {
         range_from(c, "lane_count", -1);
     }),
@@ -473,7 +480,7 @@ fn every_damage_breaks_its_rule() {
 
 #[test]
 fn every_rule_has_a_damage() {
-    for number in 1..=25 {
+    for number in 1..=26 {
         let covered = DAMAGES.iter().any(|(_, rule, _)| rule.number() == number);
         assert!(covered, "no damaged program breaks rule {number}");
     }

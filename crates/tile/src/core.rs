@@ -394,6 +394,8 @@ pub struct Core {
     pub head_dim: u32,
     /// Storage dtype of q, k, v, out.
     pub dtype: DType,
+    /// Whether queries see no later keys: what a host is told, the code says it itself.
+    pub causal: bool,
     /// Magnitude from which a gathered element makes its tile or panel careful (see [`Inst::Gather`]).
     pub careful_above: f32,
     /// Buffers.

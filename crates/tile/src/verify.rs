@@ -32,6 +32,8 @@
 //! 23. Scores are masked before they are reduced, exponentiated or contracted, under every combination of guards.
 //! 24. Guards name scalar parameters other than the live counts.
 //! 25. What becomes a float count is at least 0.
+//! 26. Names can be written down and read back: words that the text form does not use itself, distinct among the buffers and tables,
+//!     the functions, the tiles of a function and its scalars; the operator and the target are words.
 //!
 //! Sums and products are taken not to leave 64 bits: the limits on tensor sizes (B*N*H*D elements fit in memory) see to that, and the
 //! interpreter checks it.
@@ -39,6 +41,7 @@
 mod facts;
 mod function;
 mod moves;
+mod name;
 
 use crate::core::{Arg, Bin, BufId, Core, Elem, Inst, PlanId, Range, TableId, Val};
 use facts::Facts;
@@ -97,6 +100,8 @@ pub enum Rule {
     Guard,
     /// 25
     Count,
+    /// 26
+    Name,
 }
 
 impl Rule {
@@ -124,6 +129,7 @@ pub struct VerifyError {
 /// Every broken rule that was found, in program order.
 pub fn core(core: &Core) -> Result<(), Vec<VerifyError>> {
     let mut v = Verifier::new(core);
+    v.errors.extend(name::check(core));
     for f in &core.fns {
         v.errors.extend(function::check(core, f));
     }

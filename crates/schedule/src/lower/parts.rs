@@ -149,6 +149,7 @@ pub(crate) fn empty_core(nest: &Nest, sched: &Schedule) -> Core {
         kv_heads: nest.kv_heads,
         head_dim: nest.head_dim,
         dtype: nest.dtype,
+        causal: nest.causal,
         careful_above: exponent.exp2() as f32,
         bufs: Vec::new(),
         tables: Vec::new(),
