@@ -28,6 +28,7 @@ fn core(head_dim: u32) -> Core {
         head_dim,
         dtype: DType::F32,
         causal: false,
+        key_step: 5,
         careful_above: 1e18,
         bufs: Vec::new(),
         tables: Vec::new(),

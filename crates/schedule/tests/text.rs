@@ -10,10 +10,10 @@ use proptest::prelude::*;
 use support::nests;
 
 fn programs() -> impl Iterator<Item = (String, Core)> {
-    nests().into_iter().map(|(name, nest)| {
-        let sched = Schedule::portable("x86_64-v3", nest.head_dim, nest.groups.len());
-        let core = lower(&nest, &sched).expect("these nests are within the limits");
-        (name, core)
+    nests().into_iter().enumerate().map(|(i, (name, nest))| {
+        let target = ["x86_64-v3", "sm_80"][i % 2];
+        let core = lower(&nest, &Schedule::of(target, &nest));
+        (name, core.expect("these nests are within the limits"))
     })
 }
 

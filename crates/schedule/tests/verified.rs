@@ -11,10 +11,12 @@ use support::nests;
 fn every_lowered_program_verifies() {
     let mut failures = Vec::new();
     for (name, nest) in nests() {
-        let sched = Schedule::of("x86_64", &nest);
-        let core = lower(&nest, &sched).expect("these nests are within the limits");
-        if let Err(errors) = verify::core(&core) {
-            failures.push((name, errors));
+        for target in ["x86_64", "sm_80"] {
+            let sched = Schedule::of(target, &nest);
+            let core = lower(&nest, &sched).expect("these nests are within the limits");
+            if let Err(errors) = verify::core(&core) {
+                failures.push((format!("{name} {target}"), errors));
+            }
         }
     }
     if let Some((name, errors)) = failures.first() {

@@ -274,6 +274,7 @@ impl Parser {
             head_dim: 0,
             dtype: attnc_tensor::DType::F32,
             causal: false,
+            key_step: 0,
             careful_above: 0.0,
             bufs: Vec::new(),
             tables: Vec::new(),
@@ -303,6 +304,9 @@ impl Parser {
         self.expect(",")?;
         self.expect("causal")?;
         c.causal = self.one_of("`true` or `false`", |w| w.parse().ok())?;
+        self.expect(",")?;
+        self.expect("key_step")?;
+        c.key_step = self.number("step")?;
         self.expect(",")?;
         self.expect("careful_above")?;
         c.careful_above = self.number("float")?;

@@ -91,6 +91,7 @@ fn header(c: &Core, out: &mut Lines) {
         format!("head_dim {}", c.head_dim),
         format!("dtype {}", c.dtype),
         format!("causal {}", c.causal),
+        format!("key_step {}", c.key_step),
         format!("careful_above {:?}", c.careful_above),
     ];
     let highest = highest(c);

@@ -34,6 +34,8 @@
 //! 25. What becomes a float count is at least 0.
 //! 26. Names can be written down and read back: words that the text form does not use itself, distinct among the buffers and tables,
 //!     the functions, the tiles of a function and its scalars; the operator and the target are words.
+//! 27. Buffers that persist are in work memory; integers are in rows and not in fragments; swizzled tiles are in shared memory, of
+//!     which a block has [`SHARED_BYTES`]; rows are taken by number neither from fragments nor from swizzled tiles.
 //!
 //! Sums and products are taken not to leave 64 bits: the limits on tensor sizes (B*N*H*D elements fit in memory) see to that, and the
 //! interpreter checks it.
@@ -42,9 +44,11 @@ mod facts;
 mod function;
 mod moves;
 mod name;
+mod space;
 
 use crate::core::{Arg, Bin, BufId, Core, Elem, Inst, PlanId, Range, TableId, Val};
 use facts::Facts;
+pub use space::SHARED_BYTES;
 
 /// The rules, in the order of the list at the top of this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -102,6 +106,8 @@ pub enum Rule {
     Count,
     /// 26
     Name,
+    /// 27
+    Space,
 }
 
 impl Rule {
@@ -130,6 +136,7 @@ pub struct VerifyError {
 pub fn core(core: &Core) -> Result<(), Vec<VerifyError>> {
     let mut v = Verifier::new(core);
     v.errors.extend(name::check(core));
+    v.errors.extend(space::check(core));
     for f in &core.fns {
         v.errors.extend(function::check(core, f));
     }
