@@ -68,16 +68,16 @@ impl Case {
         };
         let bare = |h: u32| (0..n).any(|p| !branches.iter().any(|b| covers(h, p, b)));
         Features {
-            ragged: branches.iter().any(|b| n % clipped(b) != 0),
+            ragged: branches.iter().any(|b| !n.is_multiple_of(clipped(b))),
             displaced: self.op.profile.rows == Rows::Displaced
                 && branches
                     .iter()
-                    .any(|b| clipped(b) % b.dilation != 0 && clipped(b) < n),
+                    .any(|b| !clipped(b).is_multiple_of(b.dilation) && clipped(b) < n),
             uncovered: (0..self.op.heads).any(bare),
             gqa: self.op.kv_heads < self.op.heads,
             sparse: branches.iter().any(|b| b.dilation > clipped(b)),
             long: n > 1000,
-            odd: self.op.head_dim % 2 == 1,
+            odd: !self.op.head_dim.is_multiple_of(2),
         }
     }
 }

@@ -78,6 +78,7 @@ pub fn graph(op: &Operator) -> Result<OpGraph, CompileError> {
 /// An unknown rule in `without`; a limit that was hit.
 pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileError> {
     let h = graph.header();
+    // Sharing is decided alike for every target.
     let sched = Schedule::portable(&choices.target, h.head_dim, 1);
     let cost = CostModel {
         mq: u64::from(QUERY_STEP),

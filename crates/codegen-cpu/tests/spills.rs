@@ -27,6 +27,8 @@ fn core(head_dim: u32) -> Core {
         kv_heads: 1,
         head_dim,
         dtype: DType::F32,
+        causal: false,
+        key_step: 5,
         careful_above: 1e18,
         bufs: Vec::new(),
         tables: Vec::new(),

@@ -511,3 +511,17 @@ fn recursion_is_refused_with_its_line() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn clusters_of_several_blocks_are_refused() {
+    let text = |n: u32| {
+        format!(
+            ".version 7.8\n.target sm_90\n.address_size 64\n.visible .entry k()\n.explicitcluster\n.reqnctapercluster {n}\n{{ ret; }}"
+        )
+    };
+    assert!(Run::new(&text(1)).go().is_ok());
+    assert!(matches!(
+        Run::new(&text(2)).fault(),
+        FaultKind::Unsupported(_)
+    ));
+}
