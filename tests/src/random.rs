@@ -68,7 +68,7 @@ impl Case {
         };
         let bare = |h: u32| (0..n).any(|p| !branches.iter().any(|b| covers(h, p, b)));
         Features {
-            ragged: branches.iter().any(|b| n % clipped(b) != 0),
+            ragged: branches.iter().any(|b| !n.is_multiple_of(clipped(b))),
             displaced: self.op.profile.rows == Rows::Displaced
                 && branches
                     .iter()
