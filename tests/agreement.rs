@@ -40,6 +40,18 @@ fn tile_interpreter_agrees_with_the_oracle_share() {
     agree(&engine, 150, 1200);
 }
 
+/// Tiles of 128 queries, panels of 64 keys that are packed anew by every task.
+#[test]
+fn the_schedule_of_sm_80_agrees_with_the_oracle() {
+    for plan in [Plan::Each, Plan::Share] {
+        let engine = Engine {
+            target: "sm_80",
+            ..Engine::new(Backend::InterpTile, Some(plan), 3)
+        };
+        agree(&engine, 120, 900);
+    }
+}
+
 #[test]
 fn unfused_graphs_agree_with_the_oracle() {
     agree(&Engine::new(Backend::InterpGraph, None, 1), 300, 300);

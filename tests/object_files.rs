@@ -6,7 +6,7 @@ mod support;
 
 use attnc::pipeline::Choices;
 use attnc::{Inputs, Signature};
-use attnc_codegen_cpu::{CpuTarget, Jit, Level, asm, census, clif, compile, object};
+use attnc_codegen_cpu::{CpuTarget, Jit, asm, census, clif, compile, object};
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
 use attnc_tensor::{DType, Tensor};
 use object::{Object, ObjectSection, ObjectSymbol};
@@ -56,20 +56,6 @@ fn in_memory(op: &Operator, jit: &Jit, core: &attnc_tile::core::Core, x: &Inputs
     };
     attnc_runtime::launch(jit, core, launch, &|_, _| true).expect("runs");
     [out.bytes(), lse.bytes()].concat()
-}
-
-/// Whether this machine runs a level of its family.
-fn runs(level: Level) -> bool {
-    match level {
-        Level::Base => true,
-        #[cfg(target_arch = "x86_64")]
-        Level::Fma => {
-            std::arch::is_x86_feature_detected!("fma")
-                && std::arch::is_x86_feature_detected!("avx2")
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        Level::Fma => false,
-    }
 }
 
 #[test]
@@ -153,6 +139,17 @@ fn a_c_program_gets_the_bits_of_the_code_in_memory() {
         let jit = Jit::link(&program).expect("code");
         let o = write(folder.path(), "op.o", &[program]);
         let exe = link(folder.path(), &["cc"], &op, &core, &o);
+        // Into a shared library, too: nothing undefined, nothing that depends on where the code stands.
+        let shared = std::process::Command::new("cc")
+            .arg("-shared")
+            .args(["--no-undefined", "-z,text", "--fatal-warnings"].map(|w| format!("-Wl,{w}")))
+            .arg(&o)
+            .arg("-o")
+            .arg(folder.path().join("op.so"))
+            .output()
+            .expect("the compiler runs");
+        let said = String::from_utf8_lossy(&shared.stderr);
+        assert!(shared.status.success() && said.is_empty(), "{said}");
         // One object, several shapes: nothing is compiled anew.
         let shapes = [inputs(&op, 2, 150), inputs(&op, 1, 1), inputs(&op, 1, 64)];
         let want: Vec<_> = shapes
@@ -164,7 +161,7 @@ fn a_c_program_gets_the_bits_of_the_code_in_memory() {
             assert!(got == want, "{dtype}, causal {causal}, layout {layout}");
         }
         for &level in target.levels() {
-            if !runs(level) {
+            if !level.here() {
                 println!("skipped: this machine does not run {}", level.name());
                 continue;
             }
@@ -172,7 +169,7 @@ fn a_c_program_gets_the_bits_of_the_code_in_memory() {
             for (x, bytes) in shapes.iter().zip(&got) {
                 judge(&op, x, bytes, level.name());
             }
-            let best = target.levels().iter().rev().find(|l| runs(**l));
+            let best = target.levels().iter().rev().find(|l| l.here());
             // Were both bodies the same, the choice between them would be untested.
             assert_eq!(
                 got == want,
@@ -190,15 +187,31 @@ fn the_code_in_memory_is_that_of_the_object() {
         return;
     };
     let (core, program) = program(&operator("op", DType::F32, true), target);
-    assert!(compile(&core, target).is_ok());
-    let jit = Jit::link(&program).expect("code");
-    let placed = jit.code();
-    for ((name, bytes), placed) in program.functions().zip(placed) {
-        assert_eq!(bytes.len(), placed.len(), "{name}");
-        let differ = bytes.iter().zip(placed).filter(|(a, b)| a != b).count();
-        // Only the distances of calls and tables are filled in.
-        assert!(differ <= 4 * program.relocations(name), "{name}: {differ}");
+    let whole = Jit::link(&program).expect("code");
+    let own = Jit::new(&core).expect("code");
+    let best = target.levels().iter().rev().find(|l| l.here());
+    let best = format!(".{}.", best.expect("the lowest").name());
+    let mut compared = 0;
+    for (name, bytes) in program.functions() {
+        let same = |placed: &[u8]| {
+            assert_eq!(bytes.len(), placed.len(), "{name}");
+            let differ = bytes.iter().zip(placed).filter(|(a, b)| a != b).count();
+            // Only the distances of calls and tables are filled in.
+            assert!(differ <= 4 * program.relocations(name), "{name}: {differ}");
+        };
+        same(whole.function(name).expect("linked"));
+        // What is compiled for running here alone has one level only, and so nothing to choose in `plan` and `run`.
+        let choosing = name.ends_with("_plan") || name.ends_with("_run");
+        match own.function(name) {
+            Some(placed) if !choosing => {
+                same(placed);
+                compared += usize::from(name.contains(&best));
+            }
+            Some(_) => {}
+            None => assert!(!name.contains(&best), "{name}"),
+        }
     }
+    assert!(compared > core.fns.len(), "{compared}");
 }
 
 #[test]

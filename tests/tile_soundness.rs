@@ -18,6 +18,9 @@ fn schedule() -> Schedule {
         chunk: 16,
         rows: 16,
         slots: 2,
+        keep_panels: true,
+        key_step: 5,
+        spaces: attnc_schedule::Spaces::CPU,
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Engine {
     pub plan: Option<Plan>,
     /// Rules to leave out.
     pub without: Vec<String>,
+    /// Whose schedule the tile program follows.
+    pub target: &'static str,
     /// Workers.
     pub threads: usize,
 }
@@ -33,6 +35,7 @@ impl Engine {
             backend,
             plan,
             without: Vec::new(),
+            target: "x86_64",
             threads,
         }
     }
@@ -79,7 +82,7 @@ impl Engine {
         let choices = Choices {
             plan: self.plan.unwrap_or(Plan::Auto),
             without: self.without.clone(),
-            ..Choices::new("x86_64")
+            ..Choices::new(self.target)
         };
         let mut engine = compile(&source, self.backend, &choices).map_err(|e| e.to_string())?;
         let signature = Signature::from(&c.op);

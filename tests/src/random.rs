@@ -72,12 +72,12 @@ impl Case {
             displaced: self.op.profile.rows == Rows::Displaced
                 && branches
                     .iter()
-                    .any(|b| clipped(b) % b.dilation != 0 && clipped(b) < n),
+                    .any(|b| !clipped(b).is_multiple_of(b.dilation) && clipped(b) < n),
             uncovered: (0..self.op.heads).any(bare),
             gqa: self.op.kv_heads < self.op.heads,
             sparse: branches.iter().any(|b| b.dilation > clipped(b)),
             long: n > 1000,
-            odd: self.op.head_dim % 2 == 1,
+            odd: !self.op.head_dim.is_multiple_of(2),
         }
     }
 }

@@ -8,17 +8,25 @@ use attnc_graph::{Form, OpGraph, Precision};
 use attnc_runtime::{Launch, LaunchError};
 use attnc_tile::core::Core;
 
-use crate::engine::{Call, Engine, EngineError, Executed, Progress, check_call};
+use crate::engine::{Backend, Call, Engine, EngineError, Executed, Progress, check_call};
 use crate::pipeline::{self, Choices, CompileError};
 use crate::signature::Signature;
 use crate::source::Source;
 use crate::views::copy_into;
 
-/// All stages up to the fused graph. A graph that comes in fused is taken as it stands.
-pub(crate) fn fused(source: &Source, choices: &Choices) -> Result<OpGraph, EngineError> {
+/// All stages up to the fused graph, for `backend`. A graph that comes in fused is taken as it stands.
+pub(crate) fn fused(
+    source: &Source,
+    backend: Backend,
+    choices: &Choices,
+) -> Result<OpGraph, EngineError> {
     let graph = match source {
         Source::Operator(op) => pipeline::graph(op)?,
         Source::Graph(g) => g.clone(),
+        Source::Tile(_) => {
+            let stage = source.stage();
+            return Err(EngineError::EarlierStage { backend, stage });
+        }
     };
     match graph.header().form {
         Form::Graph => Ok(pipeline::fuse(&graph, choices)?.graph),
@@ -26,9 +34,12 @@ pub(crate) fn fused(source: &Source, choices: &Choices) -> Result<OpGraph, Engin
     }
 }
 
-/// All stages up to the tile program.
-fn program(source: &Source, choices: &Choices) -> Result<Core, EngineError> {
-    let graph = fused(source, choices)?;
+/// All stages up to the tile program, for `backend`. A tile program is taken as it stands, for the target that it names.
+fn program(source: &Source, backend: Backend, choices: &Choices) -> Result<Core, EngineError> {
+    if let Source::Tile(core) = source {
+        return Ok((**core).clone());
+    }
+    let graph = fused(source, backend, choices)?;
     let refuse = |what: &str| EngineError::Unsupported {
         what: what.to_string(),
         target: choices.target.clone(),
@@ -68,18 +79,24 @@ fn chunk(core: &Core) -> u64 {
 #[derive(Debug)]
 pub(crate) struct CpuEngine {
     signature: Signature,
-    target: String,
     core: Core,
     code: Jit,
 }
 
 impl CpuEngine {
     pub(crate) fn new(source: &Source, choices: &Choices) -> Result<CpuEngine, EngineError> {
-        let core = program(source, choices)?;
+        let core = program(source, Backend::Cpu, choices)?;
+        if core.target != choices.target {
+            // Only the text of a tile program can name another target.
+            return Err(EngineError::Unsupported {
+                what: format!("run a program for `{}`", core.target),
+                target: choices.target.clone(),
+                instead: "interpret it (`--backend interp-tile`)".to_string(),
+            });
+        }
         let code = Jit::new(&core)?;
         Ok(CpuEngine {
             signature: source.signature(),
-            target: choices.target.clone(),
             core,
             code,
         })
@@ -88,7 +105,7 @@ impl CpuEngine {
 
 impl Engine for CpuEngine {
     fn target(&self) -> &str {
-        &self.target
+        &self.core.target
     }
     fn kernel(&self) -> &str {
         "portable"
@@ -126,23 +143,22 @@ impl Engine for CpuEngine {
 #[derive(Debug)]
 pub(crate) struct TileEngine {
     signature: Signature,
-    target: String,
     core: Core,
 }
 
 impl TileEngine {
     pub(crate) fn new(source: &Source, choices: &Choices) -> Result<TileEngine, EngineError> {
+        let core = program(source, Backend::InterpTile, choices)?;
         Ok(TileEngine {
             signature: source.signature(),
-            target: choices.target.clone(),
-            core: program(source, choices)?,
+            core,
         })
     }
 }
 
 impl Engine for TileEngine {
     fn target(&self) -> &str {
-        &self.target
+        &self.core.target
     }
     fn kernel(&self) -> &str {
         "interpreted"

@@ -214,13 +214,15 @@ pub fn compile(
 ) -> Result<Box<dyn Engine>, EngineError> {
     match (backend, source) {
         (Backend::Oracle, Source::Operator(op)) => Ok(Box::new(OracleEngine::new((**op).clone()))),
-        (Backend::Oracle, Source::Graph(_)) => Err(EngineError::EarlierStage {
+        (Backend::Oracle, Source::Graph(_) | Source::Tile(_)) => Err(EngineError::EarlierStage {
             backend,
             stage: source.stage(),
         }),
         (Backend::Cpu, _) => Ok(Box::new(CpuEngine::new(source, choices)?)),
         (Backend::InterpTile, _) => Ok(Box::new(TileEngine::new(source, choices)?)),
-        (Backend::InterpGraph, _) => Ok(Box::new(GraphEngine::new(fused(source, choices)?))),
+        (Backend::InterpGraph, _) => {
+            Ok(Box::new(GraphEngine::new(fused(source, backend, choices)?)))
+        }
         (Backend::PtxEmulator | Backend::Cuda, _) => Err(EngineError::NotBuiltYet(backend)),
     }
 }

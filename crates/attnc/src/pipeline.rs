@@ -78,6 +78,7 @@ pub fn graph(op: &Operator) -> Result<OpGraph, CompileError> {
 /// An unknown rule in `without`; a limit that was hit.
 pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileError> {
     let h = graph.header();
+    // Sharing is decided alike for every target.
     let sched = Schedule::portable(&choices.target, h.head_dim, 1);
     let cost = CostModel {
         mq: u64::from(QUERY_STEP),
@@ -102,7 +103,7 @@ pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileErro
 /// A graph that rewriting left without a kernel; a program that its verifier rejects.
 pub fn tile(fused: &OpGraph, choices: &Choices) -> Result<Core, CompileError> {
     let nest = attnc_schedule::nest(fused)?;
-    let sched = Schedule::portable(&choices.target, nest.head_dim, nest.groups.len());
+    let sched = Schedule::of(&choices.target, &nest);
     let core = attnc_schedule::lower(&nest, &sched)?;
     verify::core(&core).map_err(CompileError::Verify)?;
     Ok(core)

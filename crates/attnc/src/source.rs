@@ -5,6 +5,8 @@
 
 use attnc_graph::{Form, Header, OpGraph, ParseError};
 use attnc_spec::Operator;
+use attnc_tile::core::Core;
+use attnc_tile::verify::{self, VerifyError};
 
 use crate::signature::Signature;
 
@@ -15,6 +17,8 @@ pub enum Source {
     Operator(Box<Operator>),
     /// A graph, unfused or fused.
     Graph(OpGraph),
+    /// A tile program that passed its verifier.
+    Tile(Box<Core>),
 }
 
 /// Stages whose text can be run.
@@ -24,17 +28,20 @@ pub enum StageName {
     Graph,
     /// `emit --stage fused`.
     Fused,
+    /// `emit --stage tile`.
+    Tile,
 }
 
 impl StageName {
     /// Every stage, in the order of the pipeline.
-    pub const ALL: [StageName; 2] = [StageName::Graph, StageName::Fused];
+    pub const ALL: [StageName; 3] = [StageName::Graph, StageName::Fused, StageName::Tile];
 
     /// The first word of its text.
     pub fn name(self) -> &'static str {
         match self {
             StageName::Graph => "graph",
             StageName::Fused => "fused",
+            StageName::Tile => "tile",
         }
     }
 
@@ -59,16 +66,27 @@ pub enum SourceError {
     /// A mistake in the text of a graph.
     #[error("{0}")]
     Graph(#[from] ParseError),
+    /// A mistake in the text of a tile program.
+    #[error("{0}")]
+    Tile(#[from] attnc_tile::ParseError),
+    /// A tile program that breaks rules of its verifier.
+    #[error("the program is refused: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Verify(Vec<VerifyError>),
 }
 
 impl Source {
     /// The program that `text` of `stage` says.
     ///
     /// # Errors
-    /// The first mistake, by line and column.
+    /// The first mistake, by line and column; the rules that a tile program breaks, by number.
     pub fn parse(stage: StageName, text: &str) -> Result<Source, SourceError> {
         match stage {
             StageName::Graph | StageName::Fused => Ok(Source::Graph(attnc_graph::parse(text)?)),
+            StageName::Tile => {
+                let core = attnc_tile::parse(text)?;
+                verify::core(&core).map_err(SourceError::Verify)?;
+                Ok(Source::Tile(Box::new(core)))
+            }
         }
     }
 
@@ -80,6 +98,7 @@ impl Source {
                 Form::Graph => StageName::Graph.name(),
                 Form::Fused => StageName::Fused.name(),
             },
+            Source::Tile(_) => StageName::Tile.name(),
         }
     }
 
@@ -88,6 +107,7 @@ impl Source {
         match self {
             Source::Operator(op) => Signature::from(&**op),
             Source::Graph(g) => Signature::from(g.header()),
+            Source::Tile(core) => Signature::from(&**core),
         }
     }
 }
@@ -107,6 +127,19 @@ impl From<&Header> for Signature {
             head_dim: h.head_dim,
             dtype: h.dtype,
             causal: h.causal,
+        }
+    }
+}
+
+impl From<&Core> for Signature {
+    fn from(c: &Core) -> Signature {
+        Signature {
+            name: c.name.clone(),
+            heads: c.heads,
+            kv_heads: c.kv_heads,
+            head_dim: c.head_dim,
+            dtype: c.dtype,
+            causal: c.causal,
         }
     }
 }

@@ -23,11 +23,10 @@ pub(crate) fn native() -> TargetName {
 pub(crate) fn choices(args: &CompileArgs) -> Result<Choices, Failure> {
     let target = match args.target {
         TargetName::Native => native(),
-        t @ (TargetName::X86_64 | TargetName::Aarch64) => t,
+        t @ (TargetName::X86_64 | TargetName::Aarch64 | TargetName::Sm80) => t,
         t @ (TargetName::X86_64V3
         | TargetName::X86_64V4
         | TargetName::X86_64Amx
-        | TargetName::Sm80
         | TargetName::Sm86
         | TargetName::Sm89
         | TargetName::Sm90
@@ -54,6 +53,12 @@ pub(crate) fn choices(args: &CompileArgs) -> Result<Choices, Failure> {
 /// # Errors
 /// Also a target that this machine lacks.
 pub(crate) fn choices_to_run(args: &CompileArgs) -> Result<Choices, Failure> {
+    if args.target == TargetName::Sm80 {
+        return Err(Failure::NotBuiltYet(format!(
+            "running on target `{}`",
+            args.target.name()
+        )));
+    }
     let choices = choices(args)?;
     let cpu = match choices.target.as_str() {
         "aarch64" => Cpu::Aarch64,

@@ -16,6 +16,7 @@ use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 use target_lexicon::Triple;
 
 use crate::detect;
+use crate::dots::{Dot, dots};
 use crate::entry;
 use crate::fx::Fx;
 use crate::kernel::{Names, moves};
@@ -31,9 +32,9 @@ pub(crate) struct Unit<'c> {
     pub(crate) target: CpuTarget,
     layout: &'c Layout,
     pool: FunctionBuilderContext,
-    /// Place of the first of `functions` in the program.
-    first: usize,
     functions: Vec<Function>,
+    /// The levels of the program, lowest first.
+    levels: &'c [Level],
     /// Whether the functions' CLIF is kept.
     clif: bool,
 }
@@ -75,6 +76,8 @@ pub(crate) struct Under<'a, 'f> {
     pub(crate) names: Names<'a>,
     /// Functions asked for in advance, in that order.
     pub(crate) calls: Vec<FuncRef>,
+    /// The levels of the program, lowest first.
+    pub(crate) levels: &'a [Level],
 }
 
 /// Compiles `core` for `target` on any Linux.
@@ -82,14 +85,15 @@ pub(crate) struct Under<'a, 'f> {
 /// # Errors
 /// What Cranelift refuses: a bug of ours.
 pub fn compile(core: &Core, target: CpuTarget) -> Result<Program, CodegenError> {
-    compile_for(core, target, &target.linux(), false)
+    compile_for(core, target, &target.linux(), target.levels(), false)
 }
 
-/// Compiles `core` for `target` under the calling convention of `triple`; `clif`: keep Cranelift's form.
+/// Compiles `core` for some levels of `target`, at least one, under the calling convention of `triple`; `clif`: keep Cranelift's form.
 pub(crate) fn compile_for(
     core: &Core,
     target: CpuTarget,
     triple: &Triple,
+    levels: &[Level],
     clif: bool,
 ) -> Result<Program, CodegenError> {
     let data = core
@@ -101,47 +105,39 @@ pub(crate) fn compile_for(
         })
         .collect();
     let layout = Layout::of(core);
-    // Levels know nothing of each other, so each is compiled in a thread of its own: compiling stands before every first run. Where
-    // its functions will stand is known beforehand.
-    let each = moves(core).len() + core.fns.len() + 1;
-    let unit = &|first: usize, level: Level| -> Result<_, CodegenError> {
-        let mut u = Unit {
-            core,
-            target,
-            layout: &layout,
-            pool: FunctionBuilderContext::new(),
-            first,
-            functions: Vec::new(),
-            clif,
-        };
-        let mut body = Body {
+    let mut u = Unit {
+        core,
+        target,
+        layout: &layout,
+        pool: FunctionBuilderContext::new(),
+        functions: Vec::new(),
+        levels,
+        clif,
+    };
+    let body = |level| -> Result<_, CodegenError> {
+        Ok(Body {
             level,
             isa: target.isa(triple.clone(), level)?,
             moves: Vec::new(),
             fns: Vec::new(),
-        };
-        let run = u.body(&mut body)?;
-        Ok((u, body, run))
+        })
     };
-    let (mut u, base, runs) = std::thread::scope(|s| {
-        let workers: Vec<_> = (target.levels().iter().enumerate().skip(1))
-            .map(|(i, level)| {
-                let make = move || unit(i * each, *level).map(|(u, _, run)| (u.functions, run));
-                std::thread::Builder::new().spawn_scoped(s, make)
-            })
-            .collect();
-        let (mut u, base, run) = unit(0, Level::Base)?;
-        let mut runs = vec![run];
-        for w in workers {
-            let made = w.map_err(|e| CodegenError::Memory(e.to_string()))?.join();
-            let (functions, run) = made.map_err(|_| CodegenError::Worker)??;
-            u.functions.extend(functions);
-            runs.push(run);
+    let mut runs = Vec::new();
+    let mut entries = body(Level::Base)?;
+    for &level in levels {
+        let mut b = body(level)?;
+        runs.push(u.body(&mut b)?);
+        if runs.len() == 1 {
+            // What `plan` calls must run wherever the program does: the lowest level's.
+            (entries.moves, entries.fns) = (b.moves, b.fns);
         }
-        Ok::<_, CodegenError>((u, base, runs))
-    })?;
-    let level = detect::function(target, &core.name)?.map(|f| u.push(f));
-    let entries = u.entries(&base, level, &runs)?;
+    }
+    let detect = if levels.len() > 1 {
+        detect::function(target, &core.name)?.map(|f| u.push(f))
+    } else {
+        None
+    };
+    let entries = u.entries(&entries, detect, &runs)?;
     let functions = u.functions;
     Ok(Program {
         target,
@@ -155,7 +151,7 @@ pub(crate) fn compile_for(
 impl Unit<'_> {
     fn push(&mut self, f: Function) -> usize {
         self.functions.push(f);
-        self.first + self.functions.len() - 1
+        self.functions.len() - 1
     }
 
     /// Moves, tile functions and the task loop of a level; yields the latter.
@@ -171,11 +167,21 @@ impl Unit<'_> {
             })?;
             body.moves.push((kind, id));
         }
+        let kinds = dots(core);
+        let mut made = Vec::new();
+        for dot in &kinds {
+            let name = name(&dot.name());
+            let head = Head::local(&name, Dot::PARAMS);
+            made.push(self.function(body, head, &[], |u| {
+                crate::dots::lower(&mut u.fx, *dot, &u.args);
+            })?);
+        }
         for f in &core.fns {
-            let name = format!("attnc_{}.{}.{}", core.name, body.level.name(), f.name);
+            let name = name(&f.name);
             let params = f.tiles.len() + f.scalars.len() + 1;
-            let id = self.function(body, Head::local(&name, params), &[], |u| {
-                tiles::lower(&mut u.fx, f, &u.args);
+            let id = self.function(body, Head::local(&name, params), &made, |u| {
+                let dots: Vec<_> = kinds.iter().copied().zip(u.calls.iter().copied()).collect();
+                tiles::lower(&mut u.fx, f, &dots, &u.args);
             })?;
             body.fns.push(id);
         }
@@ -217,7 +223,7 @@ impl Unit<'_> {
         let plan = add("plan", plan, &detect, entry::plan)?;
         let workspace = add("workspace", head(1, Returns::Int64), &[], entry::workspace)?;
         let run = add("run", head(4, Returns::Int32), runs, entry::run)?;
-        let forward = add(
+        add(
             "forward",
             head(2, Returns::Int32),
             &[plan, run],
@@ -227,7 +233,6 @@ impl Unit<'_> {
             plan,
             workspace,
             run,
-            forward,
         })
     }
 
@@ -240,10 +245,7 @@ impl Unit<'_> {
         for (i, to) in ctx.func.params.user_named_funcs().iter().rev() {
             let place = to.index as usize;
             let (old, name) = if to.namespace == 0 {
-                (
-                    format!("{to} "),
-                    format!("{} ", self.functions[place - self.first].name),
-                )
+                (format!("{to} "), format!("{} ", self.functions[place].name))
             } else {
                 let table = &self.core.tables[place].name;
                 (i.to_string(), format!("attnc_{}.{table}", self.core.name))
@@ -264,10 +266,10 @@ impl Unit<'_> {
         let conv = CallConv::triple_default(body.isa.triple());
         let mut ctx = Context::new();
         ctx.func.signature = signature(head.params, head.returns, conv);
-        let place = self.first + self.functions.len();
+        let place = self.functions.len();
         ctx.func.name = UserFuncName::user(0, place as u32);
         let mut import = |i: usize| {
-            let f = &self.functions[i - self.first];
+            let f = &self.functions[i];
             let sig = ctx
                 .func
                 .import_signature(signature(f.params, f.returns, conv));
@@ -324,6 +326,7 @@ impl Unit<'_> {
             args,
             names,
             calls,
+            levels: self.levels,
         };
         make(&mut under);
         let mut fx = under.fx;

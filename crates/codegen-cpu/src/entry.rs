@@ -89,7 +89,7 @@ pub(crate) fn plan(u: &mut Under<'_, '_>) {
             let call = fx.b.ins().call(*detect, &[]);
             fx.b.inst_results(call)[0]
         }
-        None => zero,
+        None => fx.int(u.levels.first().map_or(0, |l| l.number())),
     };
     fx.store(level, to, layout::LEVEL);
     for x in [batch, n] {
@@ -137,7 +137,7 @@ pub(crate) fn run(u: &mut Under<'_, '_>) {
     refuse(fx, askew, layout::ERROR_WORKSPACE, ty);
     // Bodies stand by level, lowest first; the last one takes what remains.
     let level = fx.load(types::I64, plan, layout::LEVEL);
-    for (i, body) in u.calls.iter().enumerate() {
+    for (i, (body, this_level)) in u.calls.iter().zip(u.levels).enumerate() {
         let call = |fx: &mut Fx<'_>| {
             fx.b.ins().call(*body, &[plan, first, last, work]);
         };
@@ -145,7 +145,7 @@ pub(crate) fn run(u: &mut Under<'_, '_>) {
             call(fx);
         } else {
             let (this, next) = (fx.b.create_block(), fx.b.create_block());
-            let chosen = is(fx, IntCC::Equal, level, i as i64);
+            let chosen = is(fx, IntCC::Equal, level, this_level.number());
             fx.b.ins().brif(chosen, this, &[], next, &[]);
             fx.b.switch_to_block(this);
             call(fx);

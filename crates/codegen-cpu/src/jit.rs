@@ -17,7 +17,6 @@ use crate::target::{CpuTarget, Level};
 type PlanFn = extern "C" fn(*const Args, *mut u8) -> i64;
 type WorkspaceFn = extern "C" fn(*const u8) -> usize;
 type RunFn = extern "C" fn(*const u8, i64, i64, *mut u8) -> i32;
-type ForwardFn = extern "C" fn(*const Args, *mut u8) -> i32;
 
 /// A program compiled for this machine.
 pub struct Jit {
@@ -25,10 +24,16 @@ pub struct Jit {
     plan: PlanFn,
     workspace: WorkspaceFn,
     run: RunFn,
-    forward: ForwardFn,
     layout: Layout,
-    /// Every function's start and length, in the program's order.
-    places: Vec<(*const u8, usize)>,
+    /// Where every function stands, in the program's order.
+    places: Vec<Place>,
+}
+
+/// A function in memory.
+struct Place {
+    name: String,
+    at: *const u8,
+    len: usize,
 }
 
 // SAFETY: the module is not touched again until it is dropped with exclusive access; its code is immutable and reentrant, for all its
@@ -55,13 +60,22 @@ fn reserve(p: &Program) -> usize {
 }
 
 impl Jit {
-    /// Compiles `core` for the processor this runs on.
+    /// Compiles `core` for the processor this runs on, and of its levels only the highest that the machine has: compiling stands before
+    /// every first run. Its functions are byte for byte those of the whole program; only `plan` and `run`, which choose, differ.
     ///
     /// # Errors
     /// When the processor is unknown, or (a bug) Cranelift refuses the code.
     pub fn new(core: &Core) -> Result<Jit, CodegenError> {
         let target = CpuTarget::here().ok_or(CodegenError::Machine(std::env::consts::ARCH))?;
-        Jit::link(&compile_for(core, target, &Triple::host(), false)?)
+        let levels = target.levels().iter().filter(|l| l.here()).max();
+        let level = levels.ok_or(CodegenError::Machine(target.name()))?;
+        Jit::link(&compile_for(
+            core,
+            target,
+            &Triple::host(),
+            &[*level],
+            false,
+        )?)
     }
 
     /// Puts a program into memory.
@@ -86,19 +100,21 @@ impl Jit {
         let places = ids
             .iter()
             .zip(&program.functions)
-            .map(|(id, f)| (at(*id), f.bytes.len()))
+            .map(|(id, f)| Place {
+                name: f.name.clone(),
+                at: at(*id),
+                len: f.bytes.len(),
+            })
             .collect();
-        let [plan, workspace, run, forward] =
-            [e.plan, e.workspace, e.run, e.forward].map(|i| at(ids[i]));
+        let [plan, workspace, run] = [e.plan, e.workspace, e.run].map(|i| at(ids[i]));
         // SAFETY: all were compiled with exactly these signatures in this machine's C calling convention (a program for another family is
         // refused above), and the module that owns their memory is kept beside them.
         #[allow(unsafe_code)]
-        let (plan, workspace, run, forward) = unsafe {
+        let (plan, workspace, run) = unsafe {
             (
                 std::mem::transmute::<*const u8, PlanFn>(plan),
                 std::mem::transmute::<*const u8, WorkspaceFn>(workspace),
                 std::mem::transmute::<*const u8, RunFn>(run),
-                std::mem::transmute::<*const u8, ForwardFn>(forward),
             )
         };
         Ok(Jit {
@@ -106,7 +122,6 @@ impl Jit {
             plan,
             workspace,
             run,
-            forward,
             layout: program.layout().clone(),
             places,
         })
@@ -151,32 +166,30 @@ impl Jit {
         (self.run)(plan.as_ptr().cast(), first, last, workspace)
     }
 
-    /// Plans and runs everything; 0 or a negative code.
-    ///
-    /// # Safety
-    /// As for [`Jit::run`], of the tensors that `args` names; the workspace as large as [`Jit::workspace`] says for such a plan.
-    #[allow(unsafe_code)]
-    pub unsafe fn forward(&self, args: &Args, workspace: *mut u8) -> i32 {
-        (self.forward)(args, workspace)
-    }
-
     /// The bytes of every function as they stand in memory, in the program's order.
     pub fn code(&self) -> Vec<&[u8]> {
-        let bytes = |(p, n): &(*const u8, usize)| -> &[u8] {
-            // SAFETY: the module put a function of this length there and owns its memory, readable and unchanging, as long as `self`.
-            #[allow(unsafe_code)]
-            unsafe {
-                std::slice::from_raw_parts(*p, *n)
-            }
-        };
-        self.places.iter().map(bytes).collect()
+        self.places.iter().map(|p| self.bytes(p)).collect()
+    }
+
+    /// The bytes of one function as they stand in memory.
+    pub fn function(&self, name: &str) -> Option<&[u8]> {
+        let found = self.places.iter().find(|p| p.name == name);
+        found.map(|p| self.bytes(p))
+    }
+
+    fn bytes(&self, p: &Place) -> &[u8] {
+        // SAFETY: the module put a function of this length there and owns its memory, readable and unchanging, as long as `self`.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts(p.at, p.len)
+        }
     }
 }
 
 impl Drop for Jit {
     fn drop(&mut self) {
         if let Some(module) = self.module.take() {
-            // SAFETY: the function pointers die with this object, and `run`, `forward` and `code` borrow it.
+            // SAFETY: the function pointers die with this object, and `run` and `code` borrow it.
             #[allow(unsafe_code)]
             unsafe {
                 module.free_memory();

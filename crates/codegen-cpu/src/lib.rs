@@ -8,6 +8,7 @@
 mod compile;
 mod convert;
 mod detect;
+mod dots;
 mod entry;
 mod fx;
 mod header;

@@ -22,7 +22,7 @@ use crate::target::CpuTarget;
 /// # Errors
 /// What Cranelift refuses: a bug of ours.
 pub fn clif(core: &Core, target: CpuTarget) -> Result<String, CodegenError> {
-    let p = compile_for(core, target, &target.linux(), true)?;
+    let p = compile_for(core, target, &target.linux(), target.levels(), true)?;
     let mut s = format!("; {} for {}\n", core.name, target.name());
     for d in &p.data {
         let _ = writeln!(s, "; data {} ({} bytes)", d.name, d.bytes.len());

@@ -59,10 +59,7 @@ pub enum CodegenError {
     /// An object file is for one family.
     #[error("one object file cannot hold code for {0} and for {1}")]
     MixedFamilies(&'static str, &'static str),
-    /// A compiling thread ended early: a bug of ours.
-    #[error("a thread of the code generator failed")]
-    Worker,
-    /// Memory or a thread for making code.
+    /// Memory for code.
     #[error("no room to make code: {0}")]
     Memory(String),
 }
@@ -111,7 +108,6 @@ pub(crate) struct Entries {
     pub(crate) plan: usize,
     pub(crate) workspace: usize,
     pub(crate) run: usize,
-    pub(crate) forward: usize,
 }
 
 /// A program for one processor family, all levels of it.

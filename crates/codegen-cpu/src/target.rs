@@ -2,7 +2,7 @@
 //! The processors that code is made for, and the levels of one processor that one program serves.
 //!
 //! In: a target's name. Out: Cranelift's code generators for it, one a level. Nothing here asks the machine this runs on, except
-//! [`CpuTarget::here`].
+//! [`CpuTarget::here`] and [`Level::here`].
 
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
@@ -34,6 +34,20 @@ impl Level {
         match self {
             Level::Base => "base",
             Level::Fma => "fma",
+        }
+    }
+
+    /// Whether this machine has it, as one of its family.
+    pub fn here(self) -> bool {
+        match self {
+            Level::Base => true,
+            #[cfg(target_arch = "x86_64")]
+            Level::Fma => {
+                std::arch::is_x86_feature_detected!("fma")
+                    && std::arch::is_x86_feature_detected!("avx2")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Level::Fma => false,
         }
     }
 

@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tile functions as machine code: each operation a loop over the live part of its tiles, 128 bits wide.
 //!
-//! In: a [`TileFn`] and a builder at its entry. Out: its body. The two dots use a register tile of 5 rows by 2 vectors, the largest
-//! that Cranelift keeps in sixteen registers with fused multiply-adds that overwrite a factor.
+//! In: a [`TileFn`] and a builder at its entry. Out: its body. The two dots are calls of functions of their own (`dots`).
 
-use attnc_tile::core::{
-    Axis, Elem, Expr, KEY_STEP, OpKind, QUERY_STEP, Red, Tile, TileFn, TileOp, TileTy,
-};
+use attnc_tile::core::{Axis, Elem, Expr, OpKind, QUERY_STEP, Red, Tile, TileFn, TileOp, TileTy};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
 
+use crate::dots::{Dot, MR};
 use crate::fx::{F4, Fx, Pair, both};
-
-/// Rows of the register tile.
-const MR: i64 = KEY_STEP as i64;
-/// Rounds of the inner loop that are unrolled.
-const UNROLL: i64 = 4;
 
 /// Bytes of a function's temporaries.
 pub(crate) fn temp_bytes(f: &TileFn) -> u64 {
@@ -35,18 +28,10 @@ fn tile_bytes(f: &TileFn, t: TileTy) -> u64 {
     (extent(f, t.rows) * extent(f, t.cols) * t.elem.bytes()).next_multiple_of(64)
 }
 
-/// How many elements a dot contracts.
-#[derive(Clone, Copy)]
-enum Count {
-    /// Known at compile time, at least 1.
-    Fixed(i64),
-    /// Known at run time.
-    Live(Value),
-}
-
 /// One function body under construction.
 struct Body<'f> {
     f: &'f TileFn,
+    dots: &'f [(Dot, FuncRef)],
     tiles: Vec<Value>,
     scalars: Vec<Value>,
     live_q: Value,
@@ -55,8 +40,8 @@ struct Body<'f> {
     groups: Value,
 }
 
-/// Fills the function at the builder's entry: `args` are the tiles, the scalars, and the memory of temporaries.
-pub(crate) fn lower(fx: &mut Fx<'_>, f: &TileFn, args: &[Value]) {
+/// Fills the function at the builder's entry: `args` are the tiles, the scalars, and the memory of temporaries; `dots` what it can call.
+pub(crate) fn lower(fx: &mut Fx<'_>, f: &TileFn, dots: &[(Dot, FuncRef)], args: &[Value]) {
     let (tiles, rest) = args.split_at(f.tiles.len());
     let (scalars, temp) = rest.split_at(f.scalars.len());
     let mut tiles = tiles.to_vec();
@@ -71,6 +56,7 @@ pub(crate) fn lower(fx: &mut Fx<'_>, f: &TileFn, args: &[Value]) {
     let groups = fx.groups(live_q, i64::from(QUERY_STEP));
     let body = Body {
         f,
+        dots,
         tiles,
         scalars: scalars.to_vec(),
         live_q,
@@ -205,67 +191,6 @@ impl Body<'_> {
         }
     }
 
-    /// Multiplies `mr` broadcast rows into `mr` x 2 accumulators, over `count` contracted elements. Row i of `a` starts `a_row * i` bytes
-    /// on and moves `a_step` a round; `b` moves `b_step`.
-    fn micro(
-        &self,
-        fx: &mut Fx<'_>,
-        mr: i64,
-        a: (Value, i64, i64),
-        b: (Value, i64),
-        count: Count,
-    ) -> Vec<Value> {
-        let zero = fx.splat(0.0);
-        let init = vec![zero; mr as usize * 2];
-        let round = |fx: &mut Fx<'_>, pa: Value, pb: Value, u: i64, acc: &[Value]| -> Vec<Value> {
-            let b0 = fx.load(F4, pb, (u * b.1) as i32);
-            let b1 = fx.load(F4, pb, (u * b.1 + 16) as i32);
-            let mut out = acc.to_vec();
-            for i in 0..mr {
-                let x = fx.load(types::F32, pa, (i * a.1 + u * a.2) as i32);
-                let x = fx.b.ins().splat(F4, x);
-                let at = i as usize * 2;
-                out[at] = fx.mul_add(x, b0, acc[at]);
-                out[at + 1] = fx.mul_add(x, b1, acc[at + 1]);
-            }
-            out
-        };
-        let walk = |fx: &mut Fx<'_>, range: [Value; 3], n: i64, state: Vec<Value>| {
-            fx.carry(range, &state, |fx, _, s| {
-                let (pa, pb) = (s[0], s[1]);
-                let mut acc = s[2..].to_vec();
-                for u in 0..n {
-                    acc = round(fx, pa, pb, u, &acc);
-                }
-                let mut next = vec![fx.addc(pa, n * a.2), fx.addc(pb, n * b.1)];
-                next.extend(acc);
-                next
-            })
-        };
-        let mut state = vec![a.0, b.0];
-        state.extend(init);
-        let (lo, one, unroll) = (fx.int(0), fx.int(1), fx.int(UNROLL));
-        match count {
-            Count::Fixed(n) => {
-                if n >= UNROLL {
-                    let hi = fx.int(n / UNROLL * UNROLL);
-                    state = walk(fx, [lo, hi, unroll], UNROLL, state);
-                }
-                let mut acc = state[2..].to_vec();
-                for u in 0..n % UNROLL {
-                    acc = round(fx, state[0], state[1], u, &acc);
-                }
-                acc
-            }
-            Count::Live(n) => {
-                let main = fx.round_down(n, UNROLL);
-                let state = walk(fx, [lo, main, unroll], UNROLL, state);
-                let state = walk(fx, [main, n, one], 1, state);
-                state[2..].to_vec()
-            }
-        }
-    }
-
     fn put(&self, fx: &mut Fx<'_>, p: Value, acc: &[Value]) {
         for (i, pair) in acc.chunks(2).enumerate() {
             let off = i as i64 * self.pitch();
@@ -274,54 +199,40 @@ impl Body<'_> {
         }
     }
 
+    fn dot(&self, fx: &mut Fx<'_>, dot: Dot, a: Value, b: Value, dst: Value) {
+        let end = fx.mulc(self.groups, 32);
+        if let Some((_, f)) = self.dots.iter().find(|(x, _)| *x == dot) {
+            fx.b.ins().call(*f, &[a, b, dst, end, self.live_k]);
+        }
+    }
+
     fn dot_keys(&self, fx: &mut Fx<'_>, dst: Tile, a: Tile, b: Tile) {
-        let d = i64::from(self.f.head_dim);
-        let (pa, pb, pd) = (self.ptr(a), self.ptr(b), self.ptr(dst));
-        let blocks = fx.groups(self.live_k, MR);
+        let blocks = fx.groups(self.live_k, i64::from(MR));
         fx.upto(blocks, |fx, kb| {
-            let rows = fx.mulc(kb, MR * d * 4);
-            let rows = fx.add(pa, rows);
-            let to = fx.mulc(kb, MR * self.pitch());
-            let to = fx.add(pd, to);
-            self.each_group(fx, |fx, j| {
-                let from = fx.add(pb, j);
-                let to = fx.add(to, j);
-                let count = Count::Fixed(d);
-                let acc = self.micro(fx, MR, (rows, d * 4, 4), (from, self.pitch()), count);
-                self.put(fx, to, &acc);
-            });
+            let rows = fx.mulc(kb, i64::from(MR * self.f.head_dim) * 4);
+            let rows = fx.add(self.ptr(a), rows);
+            let to = fx.mulc(kb, i64::from(MR) * self.pitch());
+            let to = fx.add(self.ptr(dst), to);
+            self.dot(fx, Dot::of_keys(self.f), rows, self.ptr(b), to);
         });
     }
 
     fn dot_values(&self, fx: &mut Fx<'_>, dst: Tile, a: Tile, b: Tile) {
-        let d = i64::from(self.f.head_dim);
-        let (pa, pb, pd) = (self.ptr(a), self.ptr(b), self.ptr(dst));
-        let rows = |fx: &mut Fx<'_>, first: Value, mr: i64| {
-            let column = fx.mulc(first, 4);
-            let column = fx.add(pa, column);
-            let to = fx.mulc(first, self.pitch());
-            let to = fx.add(pd, to);
-            self.each_group(fx, |fx, j| {
-                let from = fx.add(pb, j);
-                let to = fx.add(to, j);
-                let acc = self.micro(
-                    fx,
-                    mr,
-                    (column, 4, d * 4),
-                    (from, self.pitch()),
-                    Count::Live(self.live_k),
-                );
-                self.put(fx, to, &acc);
+        let mut first = 0;
+        for dot in Dot::of_values(self.f) {
+            let Dot::Values { rows, dim, .. } = dot else {
+                continue;
+            };
+            let end = if rows == MR { dim / MR * MR } else { dim };
+            let (lo, hi) = (fx.int(i64::from(first)), fx.int(i64::from(end)));
+            fx.each(lo, hi, i64::from(rows), |fx, row| {
+                let column = fx.mulc(row, 4);
+                let column = fx.add(self.ptr(a), column);
+                let to = fx.mulc(row, self.pitch());
+                let to = fx.add(self.ptr(dst), to);
+                self.dot(fx, dot, column, self.ptr(b), to);
             });
-        };
-        let full = d / MR * MR;
-        if full > 0 {
-            let (lo, hi) = (fx.int(0), fx.int(full));
-            fx.each(lo, hi, MR, |fx, first| rows(fx, first, MR));
-        }
-        if full < d {
-            let first = fx.int(full);
-            rows(fx, first, d - full);
+            first = end;
         }
     }
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Exit codes and the launch format, rule by rule.
 
+#[path = "../../ptx/tests/common/ptxas.rs"]
+mod ptxas;
+
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -82,6 +85,7 @@ fn changed(path: &str, to: Value) -> Value {
 
 #[test]
 fn a_good_launch_passes() {
+    ptxas::assemble(PTX);
     let (c, e) = run_with(
         PTX,
         &good(),

@@ -137,6 +137,23 @@ fn a_bulk_store_needs_its_proxy_fence_and_its_wait() {
     );
 }
 
+/// A `.read` wait frees the shared bytes; the global ones may still be under way.
+#[test]
+fn a_wait_for_reads_does_not_order_the_writes() {
+    let reuse = BULK_OUT.replace("wait_group 0", "wait_group.read 0");
+    let got = verdict(&k(&reuse), 64).expect("runs");
+    assert_eq!(got[..64], (7..71).collect::<Vec<u32>>());
+    let load = |wait: &str| {
+        let text = BULK_OUT.replace("cp.async.bulk.wait_group 0", wait);
+        k(&format!(
+            "{text} cvt.u64.u32 %d1, %r3; add.s64 %d1, %p1, %d1; ld.global.u32 %r6, [%d1];"
+        ))
+    };
+    verdict(&load("cp.async.bulk.wait_group 0"), 64).expect("runs");
+    let f = verdict(&load("cp.async.bulk.wait_group.read 0"), 64).expect_err("a race");
+    assert!(matches!(f, FaultKind::Race { .. }), "{f}");
+}
+
 #[test]
 fn mbarrier_phases_order_producers_and_consumers() {
     // Warp 0 fills, warp 1 reads, three rounds over one buffer with a full and an empty object.

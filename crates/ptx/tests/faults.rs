@@ -123,9 +123,9 @@ fn undefined_values_that_decide_something() {
     passes("mov.b32 %r2, %r1; add.u32 %r3, %r2, 1;", 1);
 }
 
-/// A register may be defined in one half: compilers pack a value with nothing.
+/// A register may be defined in some bytes: compilers pack a value with nothing.
 #[test]
-fn halves_of_registers_are_defined_by_themselves() {
+fn bytes_of_registers_are_defined_by_themselves() {
     let pack = "mov.u16 %h1, 7; mov.b32 %r1, {%h1, %h2};";
     for part in [
         "mov.b32 {%h3, _}, %r1;",
@@ -135,6 +135,11 @@ fn halves_of_registers_are_defined_by_themselves() {
         "prmt.b32 %r2, %r1, 0, 0x4410; cvt.u16.u32 %h3, %r2;",
         "mov.b32 %r2, {%h2, %h1}; add.u16x2 %r2, %r2, %r2; shr.u32 %r2, %r2, 16; cvt.u16.u32 %h3, %r2;",
         "mov.b64 %d1, {%r1, %r1}; mov.b64 {%r2, %r3}, %d1; mov.u32 %r2, 1; mov.b16 %h3, 1;",
+        "prmt.b32 %r2, %r1, %r9, 0x3240; prmt.b32 %r3, %r2, %r1, 0x7704; cvt.u16.u32 %h3, %r3; cvt.u32.u8 %r4, %h3; cvt.u16.u32 %h3, %r4;",
+        "shl.b32 %r2, %r1, 24; shr.u32 %r2, %r2, 24; cvt.u16.u32 %h3, %r2;",
+        "mov.b32 %r2, {%h2, %h1}; fma.rn.f16x2 %r2, %r2, %r2, %r2; mov.b32 {_, %h3}, %r2;",
+        "shfl.sync.idx.b32 %r2, %r1, 0, 31, 1; mov.b32 {%h3, _}, %r2;",
+        "st.global.u16 [%p0+8], %r1; mov.u16 %h3, 1;",
         "setp.eq.u32 %q1, %t, %t; mov.u32 %r3, 5; selp.b32 %r2, %r3, %r9, %q1; cvt.u16.u32 %h3, %r2;",
     ] {
         let text = format!("{pack} {part} st.global.u16 [%p0], %h3;");
@@ -148,6 +153,11 @@ fn halves_of_registers_are_defined_by_themselves() {
         "mov.b32 {_, %h3}, %r1; st.global.u16 [%p0], %h3;",
         "and.b32 %r2, %r1, 0x1ffff; st.global.b32 [%p0], %r2;",
         "shr.u32 %r2, %r1, 16; st.global.b32 [%p0], %r2;",
+        "prmt.b32 %r2, %r1, %r9, 0x1041; prmt.b32 %r3, %r2, 0, 0x4441; st.global.b32 [%p0], %r3;",
+        "mov.b32 %r2, {%h2, %h1}; fma.rn.f16x2 %r2, %r2, %r2, %r2; mov.b32 {%h3, _}, %r2; st.global.u16 [%p0], %h3;",
+        "shfl.sync.idx.b32 %r2, %r1, 0, 31, 1; mov.b32 {_, %h3}, %r2; st.global.u16 [%p0], %h3;",
+        "cvt.s32.s16 %r2, %h2; st.global.b32 [%p0], %r2;",
+        "cvt.u32.u16 %r2, %h2; st.global.b32 [%p0], %r2;",
         "shr.u32 %r2, %r1, 15; cvt.u16.u32 %h3, %r2; st.global.u16 [%p0], %h3;",
         "prmt.b32 %r2, %r1, 0, 0x4421; cvt.u16.u32 %h3, %r2; st.global.u16 [%p0], %h3;",
         "setp.ne.u32 %q1, %t, %t; mov.u32 %r3, 5; selp.b32 %r2, %r3, %r9, %q1; st.global.b32 [%p0], %r2;",
@@ -500,4 +510,18 @@ fn recursion_is_refused_with_its_line() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn clusters_of_several_blocks_are_refused() {
+    let text = |n: u32| {
+        format!(
+            ".version 7.8\n.target sm_90\n.address_size 64\n.visible .entry k()\n.explicitcluster\n.reqnctapercluster {n}\n{{ ret; }}"
+        )
+    };
+    assert!(Run::new(&text(1)).go().is_ok());
+    assert!(matches!(
+        Run::new(&text(2)).fault(),
+        FaultKind::Unsupported(_)
+    ));
 }

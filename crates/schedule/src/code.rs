@@ -12,14 +12,17 @@ use attnc_tile::core::{
 pub(crate) struct Code {
     core: Core,
     blocks: Vec<Vec<Inst>>,
+    /// Where integer buffers live.
+    ints: Space,
 }
 
 impl Code {
     /// Starts from a core without code.
-    pub(crate) fn new(core: Core) -> Code {
+    pub(crate) fn new(core: Core, ints: Space) -> Code {
         Code {
             core,
             blocks: vec![Vec::new()],
+            ints,
         }
     }
 
@@ -57,7 +60,7 @@ impl Code {
 
     /// Declares an integer buffer whose elements lie in `range`.
     pub(crate) fn ints(&mut self, name: &str, len: u64, range: Option<Range>) -> BufId {
-        self.buffer(name, Elem::I64, len, Space::Work, Layout::Row, range)
+        self.buffer(name, Elem::I64, len, self.ints, Layout::Row, range)
     }
 
     /// Declares a float buffer.

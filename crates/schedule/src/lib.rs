@@ -10,4 +10,4 @@ mod nest;
 
 pub use from_graph::{ScheduleError, nest};
 pub use lower::{LowerError, lower};
-pub use nest::{Combine, Group, Nest, Schedule, Term, WHOLE};
+pub use nest::{Combine, Group, Nest, Schedule, Spaces, Term, WHOLE};

@@ -5,6 +5,7 @@
 //! schedule. Nothing here knows which branches stood in the source: the graph's groups decide.
 
 use attnc_tensor::DType;
+use attnc_tile::core::{KEY_STEP, Layout, Space};
 
 /// A segment length that exceeds every sequence: `segment = whole`.
 pub const WHOLE: i64 = 1 << 50;
@@ -94,8 +95,40 @@ pub struct Schedule {
     pub chunk: u32,
     /// Rows whose states are live together, a multiple of `mq`.
     pub rows: u32,
-    /// Panels a worker keeps.
+    /// Panels that a worker holds at a time.
     pub slots: u32,
+    /// Whether panels outlive the task that packed them. Blocks of a GPU run one task and keep nothing.
+    pub keep_panels: bool,
+    /// Keys are processed in steps of this many; `nk` is a multiple of it.
+    pub key_step: u32,
+    /// Where things live.
+    pub spaces: Spaces,
+}
+
+/// Memory spaces of the buffers of a task. States of whole chunks are always in work memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spaces {
+    /// Masks, positions, counts.
+    pub ints: Space,
+    /// Packed keys and values.
+    pub panels: (Space, Layout),
+    /// Queries, states and row vectors of the tiles in hand.
+    pub tiles: Space,
+}
+
+impl Spaces {
+    /// All in the memory of a worker.
+    pub const CPU: Spaces = Spaces {
+        ints: Space::Work,
+        panels: (Space::Work, Layout::Row),
+        tiles: Space::Work,
+    };
+    /// A block shares what its warps agree on; tiles are fragments.
+    pub const GPU: Spaces = Spaces {
+        ints: Space::Shared,
+        panels: (Space::Shared, Layout::Swz128),
+        tiles: Space::Frag,
+    };
 }
 
 impl Schedule {
@@ -114,7 +147,41 @@ impl Schedule {
             chunk: fit(2048 * 64, 256, 2048),
             rows: fit(512 * 64, 128, 512),
             slots: u32::try_from(groups).unwrap_or(u32::MAX).clamp(1, 8),
+            keep_panels: true,
+            key_step: KEY_STEP,
+            spaces: Spaces::CPU,
         }
+    }
+
+    /// The default for GPUs with 16-byte asynchronous copies and m16n8k8 / m16n8k16 fragments: a block takes a tile of 128 queries,
+    /// which are the rows of a task, and blocks of 64 keys that all its warps share; its K and V panels take at most 128 KiB of shared
+    /// memory at D = 256, below the 163 KiB of compute capability 8.0.
+    pub fn sm_80(target: &str) -> Schedule {
+        Schedule {
+            target: target.to_string(),
+            mq: 128,
+            nk: 64,
+            panel: 64,
+            chunk: 128,
+            rows: 128,
+            slots: 1,
+            keep_panels: false,
+            key_step: 8,
+            spaces: Spaces::GPU,
+        }
+    }
+
+    /// The default of a target for a nest. On CPUs [`Schedule::portable`]: what a chunk remembers beside its states leaves room for half as many rows.
+    pub fn of(target: &str, nest: &Nest) -> Schedule {
+        if target.starts_with("sm_") {
+            return Schedule::sm_80(target);
+        }
+        let mut s = Schedule::portable(target, nest.head_dim, nest.groups.len());
+        match nest.combine {
+            Combine::Mix { .. } => s.chunk /= 2,
+            Combine::Stream | Combine::Join | Combine::Merge => {}
+        }
+        s
     }
 }
 

@@ -40,7 +40,7 @@ fn good() -> Core {
             },
         ],
     };
-    let sched = Schedule::portable("x86_64", nest.head_dim, nest.groups.len());
+    let sched = Schedule::of("x86_64", &nest);
     lower(&nest, &sched).expect("the good program is within the limits")
 }
 
@@ -443,6 +443,30 @@ const DAMAGES: &[Damage] = &[
             when: true,
         });
     }),
+    ("a buffer called as a keyword", Rule::Name, |c| {
+        c.bufs[0].name = "in".to_string();
+    }),
+    ("two functions of one name", Rule::Name, |c| {
+        let name = c.fns[0].name.clone();
+        c.fns[1].name = name;
+    }),
+    ("panels that persist in shared memory", Rule::Space, |c| {
+        let k = buf(c, "k_panels");
+        c.bufs[k.0 as usize].space = attnc_tile::core::Space::Shared;
+    }),
+    ("states of a chunk in fragments", Rule::Space, |c| {
+        let m = buf(c, "chunk_m");
+        c.bufs[m.0 as usize].space = attnc_tile::core::Space::Frag;
+    }),
+    ("queries swizzled in work memory", Rule::Space, |c| {
+        let q = buf(c, "q_tiles");
+        c.bufs[q.0 as usize].layout = attnc_tile::core::Layout::Swz128;
+    }),
+    ("more shared memory than a block has", Rule::Space, |c| {
+        let q = buf(c, "q_tiles");
+        c.bufs[q.0 as usize].space = attnc_tile::core::Space::Shared;
+        c.bufs[q.0 as usize].len = 50_000;
+    }),
     ("counts that may be negative", Rule::Count, |c| {
         range_from(c, "lane_count", -1);
     }),
@@ -473,7 +497,7 @@ fn every_damage_breaks_its_rule() {
 
 #[test]
 fn every_rule_has_a_damage() {
-    for number in 1..=25 {
+    for number in 1..=27 {
         let covered = DAMAGES.iter().any(|(_, rule, _)| rule.number() == number);
         assert!(covered, "no damaged program breaks rule {number}");
     }

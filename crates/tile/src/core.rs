@@ -22,7 +22,8 @@ use attnc_tensor::DType;
 
 /// Lanes are processed in steps of this many; the query extent of every tile is a multiple of it.
 pub const QUERY_STEP: u32 = 8;
-/// Keys are processed in steps of this many; the key extent of every tile is a multiple of it, and panels are zero-filled up to it.
+/// Keys are processed in steps of this many on CPUs ([`Core::key_step`] says it for each program); the key extent of every tile is a
+/// multiple of it, and panels are zero-filled up to it.
 pub const KEY_STEP: u32 = 5;
 
 /// A scalar SSA value (i64). Each is defined once, by the instruction that names it, and visible in that block after it and in
@@ -394,6 +395,10 @@ pub struct Core {
     pub head_dim: u32,
     /// Storage dtype of q, k, v, out.
     pub dtype: DType,
+    /// Whether queries see no later keys: what a host is told, the code says it itself.
+    pub causal: bool,
+    /// Keys are processed in steps of this many: [`KEY_STEP`] on CPUs, the depth of a matrix fragment on GPUs.
+    pub key_step: u32,
     /// Magnitude from which a gathered element makes its tile or panel careful (see [`Inst::Gather`]).
     pub careful_above: f32,
     /// Buffers.

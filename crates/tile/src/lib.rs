@@ -2,8 +2,11 @@
 //! The tile IR: types, ops, step, verifier, text form.
 
 pub mod core;
+mod parse;
 mod print;
 pub mod step;
 pub mod verify;
+mod walk;
 
+pub use parse::{ParseError, ParseErrorKind, parse};
 pub use print::{VERSION, print};

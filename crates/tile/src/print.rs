@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The text form of core programs: `emit --stage tile`.
+//! The text form of core programs: `emit --stage tile`. [`crate::parse`] reads it back.
 //!
-//! In: a [`Core`]. Out: text, one instruction a line, two spaces a level of nesting.
+//! In: a [`Core`]. Out: text: a header with what a run needs, buffers and tables, functions (`print/function.rs`) and the three
+//! sections of code (`print/code.rs`), two spaces a level of nesting. A buffer stands as `name[length] in range`, grouped by space,
+//! element type and layout.
+
+mod code;
+mod function;
+pub(crate) mod names;
 
 use std::fmt::{self, Display, Write};
 
-use crate::core::{
-    Arg, Axis, Bin, Bound, Core, CountFn, Elem, Expr, Inst, Layout, Lie, OpKind, Place, Port,
-    Range, Red, Space, TileFn, TileTy, Val, View,
-};
+use crate::core::{Bound, Buf, Core, Range, Val};
+use code::CodePrinter;
 
 /// Version of the text form.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// Where lists of declarations are broken, in characters.
+const WIDTH: usize = 118;
 
 impl Display for Val {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,396 +26,148 @@ impl Display for Val {
     }
 }
 
-/// The whole program as text.
+/// The whole program as text. What comes out for a program that passes its verifier, [`crate::parse`] reads back as the same program.
 pub fn print(core: &Core) -> String {
-    let mut p = Printer {
-        core,
-        out: String::new(),
-        depth: 0,
-    };
-    p.header();
+    let mut out = Lines::default();
+    header(core, &mut out);
     for f in &core.fns {
-        p.function(f);
+        function::print(core, f, &mut out);
     }
-    for (name, code) in [
-        ("plan", &core.plan),
-        ("enter", &core.enter),
-        ("body", &core.body),
-    ] {
-        let title = if name == "plan" {
-            format!("plan -> {} {{", core.tasks)
-        } else {
-            format!("{name} {{")
-        };
-        p.line(&title);
-        p.block(code);
-        p.line("}");
-    }
-    p.out
+    let mut p = CodePrinter::new(core, &mut out);
+    p.section("plan", &core.plan, Some(core.tasks));
+    p.section("enter", &core.enter, None);
+    p.section("body", &core.body, None);
+    out.text
 }
 
-fn range(r: Option<Range>) -> String {
-    let Some(r) = r else { return String::new() };
-    let hi = match r.hi {
-        Bound::Const(x) => x.to_string(),
-        Bound::SeqLen(x) => format!("N{x:+}"),
-        Bound::Batch(x) => format!("B{x:+}"),
-    };
-    format!(" in {}..={hi}", r.lo)
-}
-
-fn elem(e: Elem) -> &'static str {
-    match e {
-        Elem::I64 => "i64",
-        Elem::F32 => "f32",
-    }
-}
-
-fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
-    items
-        .into_iter()
-        .map(|x| x.to_string())
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
-/// Names of the integer operations.
-pub(crate) fn bin_name(op: Bin) -> &'static str {
-    match op {
-        Bin::Add => "add",
-        Bin::Sub => "sub",
-        Bin::Mul => "mul",
-        Bin::Div => "div",
-        Bin::Rem => "rem",
-        Bin::Min => "min",
-        Bin::Max => "max",
-        Bin::And => "and",
-        Bin::Or => "or",
-        Bin::Shl => "shl",
-        Bin::Shr => "shr",
-        Bin::Eq => "eq",
-        Bin::Lt => "lt",
-        Bin::Le => "le",
-    }
-}
-
-/// Names of the tensors.
-pub(crate) fn port_name(p: Port) -> &'static str {
-    match p {
-        Port::Q => "q",
-        Port::K => "k",
-        Port::V => "v",
-        Port::Out => "out",
-        Port::Lse => "lse",
-    }
-}
-
-struct Printer<'a> {
-    core: &'a Core,
-    out: String,
+/// Indented lines.
+#[derive(Default)]
+struct Lines {
+    text: String,
     depth: usize,
 }
 
-impl Printer<'_> {
+impl Lines {
     fn line(&mut self, s: &str) {
-        let _ = writeln!(self.out, "{:width$}{s}", "", width = self.depth * 2);
+        let _ = writeln!(self.text, "{:width$}{s}", "", width = self.depth * 2);
     }
 
-    fn header(&mut self) {
-        let c = self.core;
-        self.line(&format!("tile {VERSION} {} target {}", c.name, c.target));
-        self.line(&format!(
-            "const heads = {}, kv_heads = {}, head_dim = {}, dtype = {}, careful_above = {:?}, values = {}",
-            c.heads, c.kv_heads, c.head_dim, c.dtype, c.careful_above, c.vals
-        ));
-        for b in &c.bufs {
-            let space = match b.space {
-                Space::Work => "work",
-                Space::Shared => "shared",
-                Space::Frag => "frag",
-            };
-            let layout = match b.layout {
-                Layout::Row => "row",
-                Layout::St => "st",
-                Layout::Swz128 => "swz128",
-            };
-            let persist = if b.persist { " persist" } else { "" };
-            self.line(&format!(
-                "alloc {}: {}[{}] @{space} {layout}{persist}{}",
-                b.name,
-                elem(b.elem),
-                b.len,
-                range(b.range)
-            ));
-        }
-        for t in &c.tables {
-            self.line(&format!("table {} = [{}]", t.name, list(&t.data)));
-        }
-        for t in &c.plan_tables {
-            self.line(&format!(
-                "plan_table {}[{}]{}",
-                t.name,
-                t.len,
-                range(t.range)
-            ));
-        }
+    /// A line that begins a block.
+    fn open(&mut self, s: &str) {
+        self.line(s);
+        self.deeper();
     }
 
-    fn place(&self, p: Place) -> String {
-        format!("{}[{}]", self.core.bufs[p.buf.0 as usize].name, p.at)
-    }
-
-    fn view(&self, v: View) -> String {
-        match v {
-            View::Tensor { port, batch, head } => format!("{}({batch}, {head})", port_name(port)),
-            View::Work { buf, width } => {
-                format!("{} by {width}", self.core.bufs[buf.0 as usize].name)
-            }
-        }
-    }
-
-    fn block(&mut self, code: &[Inst]) {
+    fn deeper(&mut self) {
         self.depth += 1;
-        for inst in code {
-            self.inst(inst);
-        }
+    }
+
+    /// A line that ends a block.
+    fn close(&mut self, s: &str) {
         self.depth -= 1;
+        self.line(s);
     }
 
-    fn inst(&mut self, inst: &Inst) {
-        let c = self.core;
-        let s = match inst {
-            Inst::Const(v, x) => format!("{v} = {x}"),
-            Inst::Arg(v, a) => {
-                let a = match a {
-                    Arg::Batch => "batch",
-                    Arg::SeqLen => "seq_len",
-                    Arg::Task => "task",
-                };
-                format!("{v} = arg {a}")
+    /// `head a, b, c`, in as many lines as it takes.
+    fn list(&mut self, head: &str, items: &[String]) {
+        let mut line = head.to_string();
+        for (i, item) in items.iter().enumerate() {
+            let last = i + 1 == items.len();
+            if i > 0 && line.len() + item.len() + 2 > WIDTH {
+                self.line(&line);
+                line = " ".to_string();
             }
-            Inst::Bin(v, op, a, b) => format!("{v} = {} {a}, {b}", bin_name(*op)),
-            Inst::Select(v, x, a, b) => format!("{v} = select {x}, {a}, {b}"),
-            Inst::Table(v, t, i) => format!("{v} = table {}[{i}]", c.tables[t.0 as usize].name),
-            Inst::Plan(v, t, i) => format!("{v} = plan {}[{i}]", c.plan_tables[t.0 as usize].name),
-            Inst::PlanStore(t, i, x) => {
-                format!("plan {}[{i}] = {x}", c.plan_tables[t.0 as usize].name)
-            }
-            Inst::Load(v, b, i) => format!("{v} = load {}[{i}]", c.bufs[b.0 as usize].name),
-            Inst::Store(b, i, x) => format!("store {}[{i}] = {x}", c.bufs[b.0 as usize].name),
-            Inst::For {
-                iv,
-                lo,
-                hi,
-                step,
-                body,
-            } => {
-                self.line(&format!("for {iv} in {lo}..{hi} by {step} {{"));
-                self.block(body);
-                "}".to_string()
-            }
-            Inst::Walk {
-                cur,
-                lo,
-                hi,
-                body,
-                next,
-            } => {
-                self.line(&format!("walk {cur} in {lo}..{hi} then {next} {{"));
-                self.block(body);
-                "}".to_string()
-            }
-            Inst::If { cond, then, els } => {
-                self.line(&format!("if {cond} {{"));
-                self.block(then);
-                if !els.is_empty() {
-                    self.line("} else {");
-                    self.block(els);
-                }
-                "}".to_string()
-            }
-            Inst::Floats { dst, src, count, f } => {
-                let f = match f {
-                    CountFn::Float => "float",
-                    CountFn::Log2 => "log2",
-                    CountFn::Ln => "ln",
-                };
-                format!(
-                    "floats {} = {f} {} count {count}",
-                    self.place(*dst),
-                    self.place(*src)
-                )
-            }
-            Inst::Gather {
-                dst,
-                lie,
-                src,
-                idx,
-                live,
-                flag,
-            } => {
-                let flag = flag.map_or(String::new(), |f| format!(" flag {}", self.place(f)));
-                format!(
-                    "gather {} {} = {} at {} live {live}{flag}",
-                    self.place(*dst),
-                    lies(*lie),
-                    self.view(*src),
-                    self.place(*idx)
-                )
-            }
-            Inst::Scatter {
-                dst,
-                idx,
-                live,
-                src,
-                lie,
-            } => {
-                format!(
-                    "scatter {} at {} live {live} = {} {}",
-                    self.view(*dst),
-                    self.place(*idx),
-                    self.place(*src),
-                    lies(*lie)
-                )
-            }
-            Inst::Fill {
-                dst,
-                idx,
-                live,
-                value,
-            } => format!(
-                "fill {} at {} live {live} = {value:?}",
-                self.view(*dst),
-                self.place(*idx)
-            ),
-            Inst::Call { f, tiles, scalars } => {
-                let tiles = list(tiles.iter().map(|p| self.place(*p)));
-                format!(
-                    "call {}({tiles}; {})",
-                    c.fns[f.0 as usize].name,
-                    list(scalars)
-                )
-            }
-        };
-        self.line(&s);
-    }
-
-    fn function(&mut self, f: &TileFn) {
-        let ty = |(name, ty): &(String, TileTy)| {
-            format!(
-                "{name}: {}[{}, {}]",
-                elem(ty.elem),
-                axis(ty.rows),
-                axis(ty.cols)
-            )
-        };
-        self.line(&format!(
-            "fn {}({}; {}) mq {} nk {} {{",
-            f.name,
-            list(f.tiles.iter().map(ty)),
-            list(&f.scalars),
-            f.mq,
-            f.nk
-        ));
-        self.depth += 1;
-        for t in &f.temps {
-            self.line(&format!("temp {}", ty(t)));
+            let _ = write!(line, " {item}{}", if last { "" } else { "," });
         }
-        let name = |t: crate::core::Tile| {
-            let i = t.0 as usize;
-            f.tiles
-                .iter()
-                .chain(&f.temps)
-                .nth(i)
-                .map_or_else(|| format!("?{i}"), |(n, _)| n.clone())
+        self.line(&line);
+    }
+}
+
+fn header(c: &Core, out: &mut Lines) {
+    out.line(&format!("tile {VERSION} {} target {}", c.name, c.target));
+    let mut facts = vec![
+        format!("heads {}", c.heads),
+        format!("kv_heads {}", c.kv_heads),
+        format!("head_dim {}", c.head_dim),
+        format!("dtype {}", c.dtype),
+        format!("causal {}", c.causal),
+        format!("key_step {}", c.key_step),
+        format!("careful_above {:?}", c.careful_above),
+    ];
+    let highest = highest(c);
+    if c.vals != highest {
+        facts.push(format!("values {}", c.vals));
+    }
+    out.line(&facts.join(", "));
+    for group in c.bufs.chunk_by(|a, b| kind(a) == kind(b)) {
+        let items: Vec<String> = (group.iter())
+            .map(|b| format!("{}[{}]{}", b.name, b.len, code::promise(b.range)))
+            .collect();
+        out.list(&format!("alloc {}:", kind(&group[0])), &items);
+    }
+    let tables: Vec<String> = (c.tables.iter())
+        .map(|t| {
+            let data: Vec<String> = t.data.iter().map(ToString::to_string).collect();
+            format!("{} = [{}]", t.name, data.join(", "))
+        })
+        .collect();
+    if !tables.is_empty() {
+        out.list("table", &tables);
+    }
+    let plan: Vec<String> = (c.plan_tables.iter())
+        .map(|t| format!("{}[{}]{}", t.name, t.len, code::promise(t.range)))
+        .collect();
+    if !plan.is_empty() {
+        out.list("plan_table", &plan);
+    }
+}
+
+/// What the buffers of one line have in common.
+fn kind(b: &Buf) -> String {
+    let persist = if b.persist { " persist" } else { "" };
+    format!(
+        "{} {} {}{persist}",
+        names::space(b.space),
+        names::elem(b.elem),
+        names::layout(b.layout)
+    )
+}
+
+/// One more than the highest number of a value: what the parser takes `vals` for.
+fn highest(c: &Core) -> u32 {
+    fn block(code: &[crate::core::Inst]) -> u32 {
+        let of = |i: &crate::core::Inst| {
+            let here = i.defines().map_or(0, |v| v.0.saturating_add(1));
+            i.blocks().into_iter().map(block).fold(here, u32::max)
         };
-        for op in &f.body {
-            let guard = op.guard.map_or(String::new(), |g| {
-                let s = f
-                    .scalars
-                    .get(g.scalar.0 as usize)
-                    .map_or("?", |s| s.as_str());
-                format!("{}{s}: ", if g.when { "" } else { "not " })
-            });
-            let causal = |c: &Option<(crate::core::Tile, crate::core::Tile)>| {
-                c.map_or(String::new(), |(k, q)| {
-                    format!(" causal {} <= {}", name(k), name(q))
-                })
-            };
-            let only = |o: &Option<crate::core::Tile>| {
-                o.map_or(String::new(), |o| format!(" only {}", name(o)))
-            };
-            let s = match &op.kind {
-                OpKind::DotKeys { dst, a, b } => {
-                    format!("{} = dot_keys {}, {}", name(*dst), name(*a), name(*b))
-                }
-                OpKind::DotValues { dst, a, b, only: o } => format!(
-                    "{} = dot_values {}, {}{}",
-                    name(*dst),
-                    name(*a),
-                    name(*b),
-                    only(o)
-                ),
-                OpKind::Map { dst, expr } => {
-                    format!("{} = {}", name(*dst), expression(expr, &name))
-                }
-                OpKind::Reduce { dst, op, src } => {
-                    let op = match op {
-                        Red::Max => "max",
-                        Red::Sum => "sum",
-                    };
-                    format!("{} = reduce_{op} {}", name(*dst), name(*src))
-                }
-                OpKind::Visible {
-                    dst,
-                    weight,
-                    causal: p,
-                } => format!("{} = visible {}{}", name(*dst), name(*weight), causal(p)),
-                OpKind::Mask {
-                    dst,
-                    causal: p,
-                    only: o,
-                } => format!("mask {}{}{}", name(*dst), causal(p), only(o)),
-            };
-            self.line(&format!("{guard}{s}"));
-        }
-        self.depth -= 1;
-        self.line("}");
+        code.iter().map(of).max().unwrap_or(0)
     }
+    block(&c.plan).max(block(&c.enter)).max(block(&c.body))
 }
 
-fn lies(l: Lie) -> String {
-    match l {
-        Lie::Cols { stride } => format!("cols {stride}"),
-        Lie::Rows => "rows".to_string(),
-    }
+/// `lo..=hi`, the end left out where it is the largest integer.
+fn range(r: Range) -> String {
+    let symbol = |name: &str, x: i64| match x {
+        0 => name.to_string(),
+        x => format!("{name}{x:+}"),
+    };
+    let hi = match r.hi {
+        Bound::Const(i64::MAX) => return format!("{}..", r.lo),
+        Bound::Const(x) => power(x),
+        Bound::SeqLen(x) => symbol("N", x),
+        Bound::Batch(x) => symbol("B", x),
+    };
+    format!("{}..={hi}", r.lo)
 }
 
-fn axis(a: Axis) -> String {
-    match a {
-        Axis::One => "one".to_string(),
-        Axis::Query => "query".to_string(),
-        Axis::Key { order } => format!("key:{order}"),
-        Axis::Dim => "dim".to_string(),
-    }
-}
-
-fn expression(e: &Expr, name: &dyn Fn(crate::core::Tile) -> String) -> String {
-    let x = |e: &Expr| expression(e, name);
-    match e {
-        Expr::Tile(t) => name(*t),
-        Expr::Const(v) => format!("{v:?}"),
-        Expr::Add(a, b) => format!("add({}, {})", x(a), x(b)),
-        Expr::Sub(a, b) => format!("sub({}, {})", x(a), x(b)),
-        Expr::Mul(a, b) => format!("mul({}, {})", x(a), x(b)),
-        Expr::Div(a, b) => format!("div({}, {})", x(a), x(b)),
-        Expr::Fma(a, b, c) => format!("fma({}, {}, {})", x(a), x(b), x(c)),
-        Expr::Max(a, b) => format!("max({}, {})", x(a), x(b)),
-        Expr::Exp2(a) => format!("exp2({})", x(a)),
-        Expr::Exp(a) => format!("exp({})", x(a)),
-        Expr::Log2(a) => format!("log2({})", x(a)),
-        Expr::Ln(a) => format!("ln({})", x(a)),
-        Expr::IfEq(a, b, c, d) => format!("if_eq({}, {}, {}, {})", x(a), x(b), x(c), x(d)),
-        Expr::IfLt(a, b, c, d) => format!("if_lt({}, {}, {}, {})", x(a), x(b), x(c), x(d)),
+/// Large powers of two, and one less, as powers.
+fn power(x: i64) -> String {
+    let is = |x: i64| x > 0 && x.count_ones() == 1 && x.trailing_zeros() >= 20;
+    if is(x) {
+        format!("2^{}", x.trailing_zeros())
+    } else if x < i64::MAX && is(x + 1) {
+        format!("2^{}-1", (x + 1).trailing_zeros())
+    } else {
+        x.to_string()
     }
 }

@@ -32,6 +32,10 @@
 //! 23. Scores are masked before they are reduced, exponentiated or contracted, under every combination of guards.
 //! 24. Guards name scalar parameters other than the live counts.
 //! 25. What becomes a float count is at least 0.
+//! 26. Names can be written down and read back: words that the text form does not use itself, distinct among the buffers and tables,
+//!     the functions, the tiles of a function and its scalars; the operator and the target are words.
+//! 27. Buffers that persist are in work memory; integers are in rows and not in fragments; swizzled tiles are in shared memory, of
+//!     which a block has [`SHARED_BYTES`]; rows are taken by number neither from fragments nor from swizzled tiles.
 //!
 //! Sums and products are taken not to leave 64 bits: the limits on tensor sizes (B*N*H*D elements fit in memory) see to that, and the
 //! interpreter checks it.
@@ -39,9 +43,12 @@
 mod facts;
 mod function;
 mod moves;
+mod name;
+mod space;
 
 use crate::core::{Arg, Bin, BufId, Core, Elem, Inst, PlanId, Range, TableId, Val};
 use facts::Facts;
+pub use space::SHARED_BYTES;
 
 /// The rules, in the order of the list at the top of this file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,6 +104,10 @@ pub enum Rule {
     Guard,
     /// 25
     Count,
+    /// 26
+    Name,
+    /// 27
+    Space,
 }
 
 impl Rule {
@@ -124,6 +135,8 @@ pub struct VerifyError {
 /// Every broken rule that was found, in program order.
 pub fn core(core: &Core) -> Result<(), Vec<VerifyError>> {
     let mut v = Verifier::new(core);
+    v.errors.extend(name::check(core));
+    v.errors.extend(space::check(core));
     for f in &core.fns {
         v.errors.extend(function::check(core, f));
     }

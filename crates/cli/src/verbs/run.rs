@@ -142,7 +142,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     let signature = source.signature();
     let operator = match &source {
         Source::Operator(op) => Some(&**op),
-        Source::Graph(_) => None,
+        Source::Graph(_) | Source::Tile(_) => None,
     };
     let seed = args.tensors.seed.unwrap_or(0);
     let inputs = match (&args.tensors.input, args.tensors.seq_len) {
@@ -250,8 +250,14 @@ fn source(args: &RunArgs, context: &Context) -> Result<Source, Failure> {
     if context.options.name.is_some() {
         return Err(carried("--name"));
     }
-    if args.backend == Backend::Oracle {
-        return Err(carried("--backend oracle"));
+    let earlier = match args.backend {
+        Backend::Oracle => true,
+        Backend::InterpGraph => stage == StageName::Tile,
+        Backend::Cpu | Backend::InterpTile | Backend::PtxEmulator | Backend::Cuda => false,
+    };
+    if earlier {
+        let backend = attnc::Backend::from(args.backend);
+        return Err(carried(&format!("--backend {backend}")));
     }
     let text = std::mem::take(&mut loaded.bytes);
     let text = match String::from_utf8(text) {

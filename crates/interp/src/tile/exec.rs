@@ -3,8 +3,8 @@
 
 use attnc_tensor::{Tensor, View};
 use attnc_tile::core::{
-    Arg, Bin, Bound, BufId, Core, CountFn, Inst, KEY_STEP, Lie, Place, Port, QUERY_STEP, Range,
-    Val, View as Rows,
+    Arg, Bin, Bound, BufId, Core, CountFn, Inst, Lie, Place, Port, QUERY_STEP, Range, Val,
+    View as Rows,
 };
 
 use super::{FaultKind, Memory, ops};
@@ -481,7 +481,7 @@ impl<'a> Machine<'a> {
             self.width(src),
         );
         let step = i64::from(if lie == Lie::Rows {
-            KEY_STEP
+            self.core.key_step.max(1)
         } else {
             QUERY_STEP
         });

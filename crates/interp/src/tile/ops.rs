@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Tile functions, one operation at a time, on the live parts of their tiles.
 
-use attnc_tile::core::{
-    Axis, BufId, Elem, Expr, KEY_STEP, OpKind, QUERY_STEP, Red, Tile, TileFn, TileTy,
-};
+use attnc_tile::core::{Axis, BufId, Elem, Expr, OpKind, QUERY_STEP, Red, Tile, TileFn, TileTy};
 
 use super::exec::Machine;
 use super::{FaultKind, Memory};
@@ -140,8 +138,9 @@ impl Frame<'_> {
 
     fn count(&self, m: &mut Machine<'_>) {
         let pad = |x: usize, step: u32| x.div_ceil(step as usize) as u64 * u64::from(step);
-        m.madds +=
-            pad(self.live_q, QUERY_STEP) * pad(self.live_k, KEY_STEP) * u64::from(self.f.head_dim);
+        m.madds += pad(self.live_q, QUERY_STEP)
+            * pad(self.live_k, m.core.key_step.max(1))
+            * u64::from(self.f.head_dim);
     }
 
     fn op(&mut self, m: &mut Machine<'_>, op: &OpKind) -> Result<(), FaultKind> {

@@ -118,7 +118,7 @@ pub(crate) fn int(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
                 _ => x.max(y),
             })
         };
-        return Ok(op2(d, i, t2, f)?.parted(Part::Each));
+        return Ok(op2(d, i, t2, f)?.parted(Part::Each { unit: 2, width: 4 }));
     }
     if i.has("cc") || matches!(i.opcode(), "addc" | "subc" | "madc") {
         return carry(d, i, ty);

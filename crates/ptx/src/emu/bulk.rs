@@ -160,6 +160,14 @@ impl Machine<'_> {
             clock,
             generic: false,
         };
+        let writer = match self.c.race.as_ref() {
+            Some(r) if grouped => Who::Engine {
+                actor: r.bulk_writer(tid),
+                clock,
+                generic: false,
+            },
+            Some(_) | None => who,
+        };
         for p in &a.pieces {
             let n = p.len as usize;
             let mut scratch = vec![0u8; n];
@@ -180,7 +188,7 @@ impl Machine<'_> {
             match p.dst {
                 Place::Shared(x) => {
                     let off = self.shared_at(x, p.len, 1, true)?;
-                    self.race_shared(tid, who, off, n, (reduce, true), reduce, false)?;
+                    self.race_shared(tid, writer, off, n, (reduce, true), reduce, false)?;
                 }
                 Place::Global(x) => {
                     let oob = FaultKind::OutOfBounds {
@@ -193,7 +201,7 @@ impl Machine<'_> {
                         .memory
                         .find(x, p.len.into(), &mut self.c.hint)
                         .ok_or(oob)?;
-                    self.race_global(tid, who, x, n, (reduce, true), reduce, false)?;
+                    self.race_global(tid, writer, x, n, (reduce, true), reduce, false)?;
                 }
                 Place::Local(_) | Place::Param(_) => {
                     return Err(FaultKind::Operand(
@@ -248,6 +256,7 @@ pub(super) fn bulk(d: &mut Dec<'_>, i: &Instr) -> Out {
     }
     if i.has("wait_group") {
         let n = constant(&i.args[0])?;
+        let read_only = i.has("read");
         return done(move |m, mask| {
             let (w, groups) = (m.w.id, m.w.bulk_group);
             m.land_where(|b| {
@@ -263,8 +272,11 @@ pub(super) fn bulk(d: &mut Dec<'_>, i: &Instr) -> Out {
             if let Some(r) = m.c.race.as_mut() {
                 for l in Warp::lanes(mask) {
                     if groups[l] > n {
-                        let a = r.bulk_actor(w * 32 + l as u32);
-                        r.finished(w, 1 << l, a, groups[l] - n);
+                        let tid = w * 32 + l as u32;
+                        r.finished(w, 1 << l, r.bulk_actor(tid), groups[l] - n);
+                        if !read_only {
+                            r.finished(w, 1 << l, r.bulk_writer(tid), groups[l] - n);
+                        }
                     }
                 }
             }

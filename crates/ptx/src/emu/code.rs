@@ -137,28 +137,33 @@ pub(crate) enum RedOp {
     Or,
 }
 
-/// How the halves of results follow from the halves of sources where not all is defined:
-/// compilers move registers that are defined in part, and use that part only.
+/// How the bytes of results follow from the bytes of sources where not all is defined:
+/// compilers move registers that are defined in part, and use that part only. Widths count
+/// bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     /// Every bit of a result depends on every bit of every source.
     Whole,
-    /// Half by half: bitwise operations, packed arithmetic.
-    Each,
-    /// `and` of a width: half by half, and a zero hides the other source's half.
-    And(u32),
-    /// One register from several.
-    Pack,
-    /// Several registers from one.
-    Unpack,
-    /// The low half of the source.
-    Low,
-    /// The low half is the source's high one, the high half is zero.
-    Down,
-    /// The high half is the source's low one, the low half is zero.
-    Up,
+    /// Unit by unit: bitwise operations, packed arithmetic.
+    Each { unit: usize, width: usize },
+    /// `and`: byte by byte, and a zero hides the other source's byte.
+    And(usize),
+    /// One register from several of a width.
+    Pack(usize),
+    /// Several registers of a width from one.
+    Unpack(usize),
+    /// A change of width between integers.
+    Cvt {
+        from: usize,
+        to: usize,
+        signed: bool,
+    },
+    /// A shift to lower bytes; zeros come in.
+    Down { by: usize, width: usize },
+    /// A shift to higher bytes; zeros come in.
+    Up { by: usize, width: usize },
     /// The first or the second source, as the third says (negated).
-    Select(bool),
+    Select { negated: bool, width: usize },
     /// Bytes of two sources by a constant selector.
     Bytes(u32),
 }

@@ -78,7 +78,10 @@ pub(crate) fn compare(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
                 f: Alu::F3(f),
                 d: vec![d.dst(&i.args[0])?],
                 s,
-                part: Part::Select(neg),
+                part: Part::Select {
+                    negated: neg,
+                    width: ty.bytes() as usize,
+                },
             })
         }
         "slct" => {

@@ -46,7 +46,7 @@ pub(crate) fn mov(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
                 *o = zx(x[0] >> (w * k as u32), w);
             }
         })
-        .parted(Part::Unpack)
+        .parted(Part::Unpack(w as usize / 8))
     } else if sv && !dv {
         let Operand::Vector(v) = &i.args[1] else {
             return refuse("mov");
@@ -64,14 +64,17 @@ pub(crate) fn mov(d: &mut Dec<'_>, i: &Instr) -> D<(Op, Meet, Class)> {
                 .enumerate()
                 .fold(0, |r, (k, v)| r | zx(*v, w) << (w * k as u32));
         })
-        .parted(Part::Pack)
+        .parted(Part::Pack(w as usize / 8))
     } else if ty == Type::Pred {
         let (s, neg) = d.pred(&i.args[1])?;
         opn(vec![d.dst(&i.args[0])?], vec![s], move |x, o| {
             o[0] = x[0] ^ u64::from(neg)
         })
     } else {
-        op1(d, i, ty, |a| a)?.parted(Part::Each)
+        op1(d, i, ty, |a| a)?.parted(Part::Each {
+            unit: 1,
+            width: ty.bytes() as usize,
+        })
     };
     Ok((op, Meet::None, Class::Move))
 }

@@ -83,7 +83,7 @@ impl Block {
                     id: w,
                     live,
                     regs,
-                    half: vec![[0; 2]; def.len()],
+                    bytes: vec![[0; 8]; def.len()],
                     def,
                     groups: vec![Group {
                         pc: g.code.start,

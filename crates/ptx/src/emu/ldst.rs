@@ -151,7 +151,7 @@ impl Exec for Access {
         let buf = &mut buf[..total as usize];
         if self.write {
             for r in &self.regs {
-                m.need(*r, mask)?;
+                m.need_low(*r, e, mask)?;
             }
             for l in Warp::lanes(mask) {
                 for (k, r) in self.regs.iter().enumerate() {

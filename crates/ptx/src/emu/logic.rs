@@ -8,10 +8,18 @@ use super::decode::{D, Dec, refuse};
 use crate::module::{Imm, Instr, Operand};
 use crate::ty::{Class, Type};
 
-/// The rule of a shift: `part` if it is by half of the width.
-fn by_half(count: &Operand, bits: u32, part: Part) -> Part {
+/// The rule of a shift by a constant.
+fn by_bytes(count: &Operand, bits: u32, left: bool) -> Part {
+    let width = bits as usize / 8;
     match count {
-        Operand::Imm(Imm::Int(n)) if *n == i128::from(bits / 2) => part,
+        Operand::Imm(Imm::Int(n)) if *n >= 0 && *n < i128::from(bits) && *n % 8 == 0 => {
+            let by = *n as usize / 8;
+            if left {
+                Part::Up { by, width }
+            } else {
+                Part::Down { by, width }
+            }
+        }
         _ => Part::Whole,
     }
 }
@@ -40,11 +48,16 @@ pub(crate) fn logic(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
         }));
     }
     let t2 = [ty; 2];
+    let bytes = ty.bytes() as usize;
+    let each = Part::Each {
+        unit: 1,
+        width: bytes,
+    };
     match i.opcode() {
-        "and" => Ok(op2(d, i, t2, |a, b| a & b)?.parted(Part::And(bits))),
-        "or" => Ok(op2(d, i, t2, |a, b| a | b)?.parted(Part::Each)),
-        "xor" => Ok(op2(d, i, t2, |a, b| a ^ b)?.parted(Part::Each)),
-        "not" => Ok(op1(d, i, ty, move |a| zx(!a, bits))?.parted(Part::Each)),
+        "and" => Ok(op2(d, i, t2, |a, b| a & b)?.parted(Part::And(bytes))),
+        "or" => Ok(op2(d, i, t2, |a, b| a | b)?.parted(each)),
+        "xor" => Ok(op2(d, i, t2, |a, b| a ^ b)?.parted(each)),
+        "not" => Ok(op1(d, i, ty, move |a| zx(!a, bits))?.parted(each)),
         "cnot" => op1(d, i, ty, move |a| u64::from(zx(a, bits) == 0)),
         "lop3" => {
             let Operand::Imm(Imm::Int(lut)) = i.args[4] else {
@@ -64,7 +77,7 @@ pub(crate) fn logic(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
                 zx(r, 32)
             };
             let Some(op) = i.slot("O") else {
-                return Ok(op3(d, i, [ty; 3], f)?.parted(Part::Each));
+                return Ok(op3(d, i, [ty; 3], f)?.parted(each));
             };
             let (out, p) = d.dst_pair(&i.args[0])?;
             let (q, neg) = d.pred(&i.args[5])?;
@@ -100,7 +113,7 @@ pub(crate) fn logic(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
             let n = n as u32;
             if n >= bits { 0 } else { zx(a << n, bits) }
         })?
-        .parted(by_half(&i.args[2], bits, Part::Up))),
+        .parted(by_bytes(&i.args[2], bits, true))),
         "shr" if ty.class() == Class::Signed => op2(d, i, [ty, Type::U32], move |a, n| {
             zx((sx(a, bits) >> (n as u32).min(bits - 1)) as u64, bits)
         }),
@@ -108,7 +121,7 @@ pub(crate) fn logic(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
             let n = n as u32;
             if n >= bits { 0 } else { zx(a, bits) >> n }
         })?
-        .parted(by_half(&i.args[2], bits, Part::Down))),
+        .parted(by_bytes(&i.args[2], bits, false))),
         "prmt" => {
             let mode = i.slot("M");
             let part = match (&i.args[3], mode) {

@@ -230,6 +230,16 @@ impl Program {
         if let Some(e) = crate::verify::verify(&self.module).into_iter().next() {
             return Err(LaunchError::Invalid(e));
         }
+        let cluster = f.tuning("reqnctapercluster").unwrap_or(&[]);
+        if cluster.iter().any(|n| *n > 1) {
+            return Err(LaunchError::Fault(Box::new(Fault {
+                pos: f.pos.0,
+                text: format!(".reqnctapercluster of `{entry}`"),
+                block: [0; 3],
+                thread: 0,
+                kind: FaultKind::Unsupported("clusters of more than one block".into()),
+            })));
+        }
         let code = decode::decode(&self.module, f, &self.addresses).map_err(|r| {
             LaunchError::Fault(Box::new(Fault {
                 pos: r.pos,

@@ -24,7 +24,9 @@ impl Dec<'_> {
                         pure(math::arith(self, i)?, Class::Float)
                     }
                     Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2 => {
-                        pure(half_ops::arith(self, i)?.parted(Part::Each), Class::Half)
+                        let width = i.slot_type("T").map_or(4, Type::bytes) as usize;
+                        let part = Part::Each { unit: 2, width };
+                        pure(half_ops::arith(self, i)?.parted(part), Class::Half)
                     }
                     _ => pure(alu::int(self, i)?, Class::Integer),
                 }
@@ -41,13 +43,16 @@ impl Dec<'_> {
             "mov" => convert::mov(self, i)?,
             "cvt" => {
                 let op = convert::cvt(self, i)?;
-                // Between integers, a narrow result is a part of the source.
                 let integer = |t: Option<Type>| {
                     t.filter(|t| matches!(t.class(), TyClass::Signed | TyClass::Unsigned))
-                        .map(Type::bits)
                 };
                 let part = match (integer(i.slot_type("D")), integer(i.slot_type("T"))) {
-                    (Some(a), Some(b)) if 2 * a <= b && !i.has("sat") => Part::Low,
+                    // The destination register may be wider than its type.
+                    (Some(d), Some(s)) if !i.has("sat") => Part::Cvt {
+                        from: s.bytes().min(d.bytes()) as usize,
+                        to: 8,
+                        signed: d.class() == TyClass::Signed || s.class() == TyClass::Signed,
+                    },
                     _ => Part::Whole,
                 };
                 pure(op.parted(part), Class::Convert)

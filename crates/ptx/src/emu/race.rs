@@ -8,8 +8,9 @@
 //! rule as everything else:
 //!
 //! * `[0, T)` threads of the block; `[T, 2T)` the `cp.async` engine of each thread, whose
-//!   clock is its commit group; `[2T, 3T)` the bulk groups of each thread; `[3T, 3T+W)` the
-//!   `wgmma` engine of each warp; behind them one actor for each mbarrier (clock = phase).
+//!   clock is its commit group; `[2T, 3T)` the reads of the bulk groups of each thread;
+//!   `[3T, 3T+W)` the `wgmma` engine of each warp; `[3T+W, 4T+W)` the writes of bulk groups;
+//!   behind them one actor for each mbarrier (clock = phase).
 //! * `asy` is the part of the knowledge that a `fence.proxy.async` made visible to the
 //!   asynchronous proxy.
 //!
@@ -165,7 +166,7 @@ impl RaceCta {
             shared: Shadow::new(shared_bytes),
             objects: BTreeMap::new(),
             maps: BTreeMap::new(),
-            actors: 3 * t as u32 + warps,
+            actors: 4 * t as u32 + warps,
         }
     }
 
@@ -174,9 +175,14 @@ impl RaceCta {
         self.threads + tid
     }
 
-    /// The actor of a thread's bulk groups.
+    /// The actor of what a thread's bulk groups read.
     pub(crate) fn bulk_actor(&self, tid: u32) -> u32 {
         2 * self.threads + tid
+    }
+
+    /// The actor of what a thread's bulk groups write.
+    pub(crate) fn bulk_writer(&self, tid: u32) -> u32 {
+        3 * self.threads + self.warps + tid
     }
 
     /// The actor of a warp's `wgmma` engine.

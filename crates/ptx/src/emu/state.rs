@@ -72,8 +72,8 @@ pub(crate) struct Warp {
     pub(crate) live: u32,
     pub(crate) regs: Vec<Lanes>,
     pub(crate) def: Vec<u32>,
-    /// Halves that are defined where the whole is not (see `partial`).
-    pub(crate) half: Vec<[u32; 2]>,
+    /// Bytes that are defined where the whole is not (see `partial`).
+    pub(crate) bytes: Vec<super::partial::Bytes>,
     pub(crate) groups: Vec<Group>,
     /// `cp.async` groups committed, by lane.
     pub(crate) cp_group: [u32; 32],
@@ -180,6 +180,21 @@ impl Machine<'_> {
     /// A register's lanes where all of `mask` must be defined.
     pub(crate) fn need(&mut self, s: Slot, mask: u32) -> Result<&Lanes, FaultKind> {
         let missing = mask & !self.w.def[s as usize];
+        if missing != 0 {
+            self.lane = missing.trailing_zeros() as usize;
+            return Err(FaultKind::Undefined(self.g.code.slot_name(s)));
+        }
+        Ok(&self.w.regs[s as usize])
+    }
+
+    /// As [`Self::need`], where only the lowest bytes must be defined.
+    pub(crate) fn need_low(
+        &mut self,
+        s: Slot,
+        bytes: usize,
+        mask: u32,
+    ) -> Result<&Lanes, FaultKind> {
+        let missing = mask & !self.w.low_bytes(s, bytes);
         if missing != 0 {
             self.lane = missing.trailing_zeros() as usize;
             return Err(FaultKind::Undefined(self.g.code.slot_name(s)));

@@ -162,6 +162,7 @@ fn shfl(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
         let (x, bb, cc) = (*m.r(a), *m.need(b, mask)?, *m.need(c, mask)?);
         let def = m.w.def[a as usize];
         let (mut v, mut vd) = ([0u64; 32], 0u32);
+        let (mut from, mut valid) = ([0u8; 32], 0u32);
         for l in Warp::lanes(mask) {
             let (bv, cv) = ((bb[l] & 0x1f) as i32, cc[l] as u32);
             let (cval, seg) = ((cv & 0x1f) as i32, (cv >> 8 & 0x1f) as i32);
@@ -183,12 +184,21 @@ fn shfl(d: &mut Dec<'_>, i: &Instr) -> D<Op> {
             let j = (j & 31) as usize;
             v[l] = x[j];
             // The value of a lane that does not take part is undefined.
-            if def >> j & 1 == 1 && mask >> j & 1 == 1 {
-                vd |= 1 << l;
+            if mask >> j & 1 == 1 {
+                valid |= 1 << l;
+                vd |= (def >> j & 1) << l;
             }
+            from[l] = j as u8;
             m.set1(p, l, u64::from(ok));
         }
-        m.set(out, &v, mask, vd);
+        if vd & mask != mask && out != NONE {
+            m.w.define_from(out, a, &from, valid, mask);
+            for l in Warp::lanes(mask) {
+                m.w.regs[out as usize][l] = v[l];
+            }
+        } else {
+            m.set(out, &v, mask, vd);
+        }
         Ok(())
     }))
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Rules 8 and 9: constants in their ranges, modifiers that fit together. In: an instruction
-//! whose operands have the right number and shape. Out: broken rules.
+//! What single modifiers need (rule 1), constants in their ranges (8), modifiers that fit
+//! together (9). In: an instruction, for the last two one whose operands have the right
+//! number and shape. Out: broken rules.
 
 use super::{Bad, VerifyErrorKind};
 use crate::module::*;
@@ -11,6 +12,56 @@ pub(super) fn dims(s: &str) -> Option<(usize, usize, usize)> {
     let (m, r) = s.strip_prefix('m')?.split_once('n')?;
     let (n, k) = r.split_once('k')?;
     Some((m.parse().ok()?, n.parse().ok()?, k.parse().ok()?))
+}
+
+/// What modifiers and types need beyond their form: `.version`, architecture, and whether
+/// only an architecture-specific target has it.
+pub(super) fn features(i: &Instr) -> ((u32, u32), u32, bool) {
+    let mut need = ((1, 0), 20, false);
+    let mut add = |version: (u32, u32), arch: u32| {
+        need.0 = need.0.max(version);
+        need.1 = need.1.max(arch);
+    };
+    for m in &i.mods {
+        if *m == "cluster" || m.contains("::cluster") {
+            add((7, 8), 90);
+        } else if m.contains("::cta") {
+            add((7, 8), 20);
+        } else if m.starts_with("L1::") || m.starts_with("L2::") {
+            add((7, 4), 20);
+        }
+    }
+    let ty = |s: &str| i.slot_type(s);
+    match i.opcode() {
+        "atom" | "red" => {
+            if i.slot("V").is_some() {
+                add((8, 1), 90);
+            }
+            if matches!(ty("T"), Some(Type::Bf16 | Type::Bf16x2)) {
+                add((7, 8), 90);
+            }
+        }
+        "mbarrier" if i.slot("S").is_some() => add((8, 0), 80),
+        "mma" => {
+            let s = i.slot("S").unwrap_or_default();
+            if s.starts_with("m16") && !(s == "m16n8k8" && i.slot("A") == Some("f16")) {
+                add((7, 0), 80);
+            }
+        }
+        "wgmma" if i.slot("D") == Some("s32") && i.slot("A") != i.slot("B") => add((8, 4), 90),
+        "cvt" => match (ty("D"), ty("T")) {
+            (Some(Type::Bf16), Some(Type::F32)) | (Some(Type::F32), Some(Type::Bf16)) => {}
+            (Some(Type::Bf16), _) | (_, Some(Type::Bf16)) => add((7, 8), 90),
+            (Some(Type::Tf32), _) if !i.has("rna") => add((7, 8), 90),
+            (Some(Type::F16x2 | Type::Bf16x2), Some(Type::F32)) if i.has("satfinite") => {
+                add((8, 1), 80);
+            }
+            _ => {}
+        },
+        _ => {}
+    }
+    need.2 = i.opcode() == "setmaxnreg" || (i.opcode() == "tensormap" && i.has("replace"));
+    need
 }
 
 /// Rule 8.

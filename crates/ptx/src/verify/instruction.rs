@@ -2,7 +2,7 @@
 //! Rules 1, 2, 4, 5 and 8: one instruction against its form. In: an instruction and what the
 //! names in scope are. Out: broken rules.
 
-use super::constraints::{combinations, dims, ranges};
+use super::constraints::{combinations, dims, features, ranges};
 use super::{Bad, Kind, Verifier, VerifyErrorKind};
 use crate::isa::{self, What, form, is_special};
 use crate::module::*;
@@ -28,13 +28,16 @@ impl Verifier {
     pub(super) fn instr(&mut self, i: &Instr) {
         let f = form(i.form);
         let mut bad: Bad = Vec::new();
-        if self.version < f.version {
-            bad.push(VerifyErrorKind::Version { need: f.version });
+        let (version, arch, specific) = features(i);
+        let (version, arch) = (version.max(f.version), arch.max(f.arch));
+        if self.version < version {
+            bad.push(VerifyErrorKind::Version { need: version });
         }
-        if self.arch < f.arch || (f.specific && !(self.specific && self.arch == f.arch)) {
+        let other = f.specific && !(self.specific && self.arch == f.arch);
+        if self.arch < arch || other || (specific && !self.specific) {
             bad.push(VerifyErrorKind::Target {
-                arch: f.arch,
-                specific: f.specific,
+                arch,
+                specific: specific || f.specific,
             });
         }
         if let Some(g) = &i.guard {

@@ -74,11 +74,13 @@ pub fn lower(nest: &Nest, sched: &Schedule) -> Result<Core, LowerError> {
             return Err(LowerError::DisplacedGroup);
         }
     }
-    let mut code = Code::new(parts::empty_core(nest, sched));
+    let mut code = Code::new(parts::empty_core(nest, sched), sched.spaces.ints);
     let p = Parts::new(&mut code, nest, sched);
     let tasks = plan(&mut code, &p);
     let plan = code.section();
-    enter(&mut code, &p);
+    if sched.keep_panels {
+        no_panels(&mut code, &p);
+    }
     let enter = code.section();
     body(&mut code, &p);
     let body = code.section();
@@ -107,8 +109,8 @@ fn plan(c: &mut Code, p: &Parts) -> Val {
     c.mul(rows, chunks)
 }
 
-/// No panel is held at the start of a `run` call.
-fn enter(c: &mut Code, p: &Parts) {
+/// No panel is held at the start of a `run` call, or of a task where panels do not outlive it.
+fn no_panels(c: &mut Code, p: &Parts) {
     let all = c.c(i64::from(p.sched.slots) * parts::TAG);
     c.upto(all, |c, i| {
         let none = c.c(-1);
@@ -118,6 +120,9 @@ fn enter(c: &mut Code, p: &Parts) {
 
 fn body(c: &mut Code, p: &Parts) {
     let task = decode(c, p);
+    if !p.sched.keep_panels {
+        no_panels(c, p);
+    }
     let rows = c.sub(task.n1, task.n0);
     c.upto(rows, |c, r| {
         let zero = c.c(0);

@@ -149,6 +149,8 @@ pub(crate) fn empty_core(nest: &Nest, sched: &Schedule) -> Core {
         kv_heads: nest.kv_heads,
         head_dim: nest.head_dim,
         dtype: nest.dtype,
+        causal: nest.causal,
+        key_step: sched.key_step,
         careful_above: exponent.exp2() as f32,
         bufs: Vec::new(),
         tables: Vec::new(),
@@ -203,13 +205,22 @@ impl<'a> Parts<'a> {
             base2: nest.base2,
             scale: nest.scale as f32,
         };
-        let float =
+        let float = |c: &mut Code, name: &str, len: u64| {
+            c.floats(name, len, sched.spaces.tiles, Layout::St)
+        };
+        let kept =
             |c: &mut Code, name: &str, len: u64| c.floats(name, len, Space::Work, Layout::St);
         let state = |c: &mut Code, prefix: &str, rows: u64| StateBufs {
             m: float(c, &format!("{prefix}_m"), rows),
             l: float(c, &format!("{prefix}_l"), rows),
             o: float(c, &format!("{prefix}_o"), rows * d),
         };
+        let chunk_state = |c: &mut Code| StateBufs {
+            m: kept(c, "chunk_m", chunk),
+            l: kept(c, "chunk_l", chunk),
+            o: kept(c, "chunk_o", chunk * d),
+        };
+        let (panels, lie) = sched.spaces.panels;
         let through = super::through_chunk(nest);
         let mix = matches!(nest.combine, Combine::Mix { .. });
         let fns = Fns {
@@ -237,11 +248,13 @@ impl<'a> Parts<'a> {
             c.ints("panel_tags", slots * TAG as u64, None),
             c.ints("panel_positions", slots * panel, within_seq(0, -1)),
             c.ints("panel_careful", slots, within(0, 1)),
-            c.floats("k_panels", slots * panel * d, Space::Work, Layout::Row),
-            c.floats("v_panels", slots * panel * d, Space::Work, Layout::Row),
+            c.floats("k_panels", slots * panel * d, panels, lie),
+            c.floats("v_panels", slots * panel * d, panels, lie),
         );
         for buf in [tags, kpos, kflag, k, v] {
-            c.persist(buf);
+            if sched.keep_panels {
+                c.persist(buf);
+            }
         }
         Parts {
             nest,
@@ -292,10 +305,10 @@ impl<'a> Parts<'a> {
             q: float(c, "q_tiles", rows * d),
             state: state(c, "tile", rows),
             other: (through && nest.combine != Combine::Stream).then(|| state(c, "other", mq)),
-            chunk_state: through.then(|| state(c, "chunk", chunk)),
+            chunk_state: through.then(|| chunk_state(c)),
             mixing: mix.then(|| Mixing {
-                fallback: float(c, "chunk_fallback", chunk * d),
-                seen: float(c, "chunk_seen", chunk),
+                fallback: kept(c, "chunk_fallback", chunk * d),
+                seen: kept(c, "chunk_seen", chunk),
                 tile_fallback: float(c, "tile_fallback", mq * d),
                 tile_seen: float(c, "tile_seen", mq),
                 one: c.ints("row_one", row_cap, within(0, 1)),

@@ -4,9 +4,7 @@
 
 use super::moves::written;
 use super::{Rule, VerifyError};
-use crate::core::{
-    Axis, Core, Elem, Expr, KEY_STEP, OpKind, QUERY_STEP, Tile, TileFn, TileOp, TileTy,
-};
+use crate::core::{Axis, Core, Elem, Expr, OpKind, QUERY_STEP, Tile, TileFn, TileOp, TileTy};
 
 /// Most scalars that guards may name; every combination is walked.
 const GUARDS: u32 = 8;
@@ -96,7 +94,8 @@ pub(super) fn check(core: &Core, f: &TileFn) -> Vec<VerifyError> {
     let lives = if f.nk > 0 { 2 } else { 1 };
     if f.mq == 0
         || !f.mq.is_multiple_of(QUERY_STEP)
-        || !f.nk.is_multiple_of(KEY_STEP)
+        || core.key_step == 0
+        || !f.nk.is_multiple_of(core.key_step)
         || f.head_dim != core.head_dim
         || f.scalars.len() < lives
     {

@@ -3,8 +3,7 @@
 
 use super::{Rule, Section, Verifier, show};
 use crate::core::{
-    Axis, Bound, Elem, FnId, KEY_STEP, Lie, OpKind, Place, Port, QUERY_STEP, Range, Tile, TileFn,
-    Val, View,
+    Axis, Bound, Elem, FnId, Lie, OpKind, Place, Port, QUERY_STEP, Range, Tile, TileFn, Val, View,
 };
 
 /// Elements of an axis in a function's tiles.
@@ -195,7 +194,7 @@ impl Verifier<'_> {
         if let Some(width) = self.view(src, false, idx, count, none) {
             let elements = match lie {
                 Lie::Cols { stride } => u64::from(stride) * width,
-                Lie::Rows => count.next_multiple_of(u64::from(KEY_STEP)) * width,
+                Lie::Rows => count.next_multiple_of(u64::from(self.core.key_step.max(1))) * width,
             };
             if self.room(dst, Elem::F32, elements, Rule::MoveBounds) {
                 self.written[dst.buf.0 as usize] = true;

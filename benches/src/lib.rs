@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What the benches share: operators by name, engines that can be called over and over, and the machine's ceiling.
+//!
+//! In: a case. Out: an engine with its tensors made outside the clock.
+
+mod ceiling;
+
+pub use ceiling::{Fma, ceiling};
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use attnc::pipeline::{Choices, Plan};
+use attnc::{Backend, Call, Engine, Executed, Inputs, Signature, Source};
+use attnc_spec::{Loaded, NoFiles, Operator, resolve};
+use attnc_tensor::{Storage, Tensor};
+
+/// An operator's text and the sequence length it is measured at.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Name in the bench's ids.
+    pub name: String,
+    /// `.attn` text with one operator.
+    pub text: String,
+    /// N.
+    pub seq_len: u64,
+}
+
+impl Case {
+    fn new(name: &str, seq_len: u64, fields: &str, branches: &[(u64, u64)]) -> Case {
+        let branches: String = branches
+            .iter()
+            .map(|(w, r)| format!("    branch {{ segment = {w}, dilation = {r} }}\n"))
+            .collect();
+        Case {
+            name: name.to_string(),
+            text: format!("edition 1\nattention bench {{\n    {fields}\n{branches}}}\n"),
+            seq_len,
+        }
+    }
+
+    /// C1: three branches, 8 heads of 64, N = 8192; `fields` beside the heads.
+    pub fn c1(name: &str, fields: &str) -> Case {
+        let fields = format!("heads = 8, head_dim = 64, {fields}");
+        Case::new(name, 8192, &fields, &[(2048, 1), (4096, 2), (8192, 4)])
+    }
+
+    /// C2: the paper's five branches, 8 heads of 64, N = 32768.
+    pub fn c2(name: &str, fields: &str) -> Case {
+        let fields = format!("heads = 8, head_dim = 64, {fields}");
+        let branches = [(2048, 1), (4096, 2), (8192, 4), (16384, 6), (32768, 12)];
+        Case::new(name, 32768, &fields, &branches)
+    }
+
+    /// The geometric schedule: w = 1024 * 2^i up to N, r = 2^i, 2 heads of 64; N = 1024 * 2^`last`.
+    pub fn geometric(last: u32) -> Case {
+        let branches: Vec<(u64, u64)> = (0..=last).map(|i| (1024 << i, 1 << i)).collect();
+        let n = 1024u64 << last;
+        Case::new(&n.to_string(), n, "heads = 2, head_dim = 64", &branches)
+    }
+
+    /// The checked operator.
+    ///
+    /// # Panics
+    /// When the text has a mistake.
+    pub fn operator(&self) -> Arc<Operator> {
+        let files = vec![Ok(Loaded::text("bench", &self.text))];
+        let resolution = resolve(files, &mut NoFiles);
+        let Some(operator) = resolution.operators().next() else {
+            panic!("the case {} has a mistake", self.name);
+        };
+        operator.clone()
+    }
+}
+
+/// From text to a callable kernel.
+///
+/// # Panics
+/// When the compiler refuses.
+pub fn compile(case: &Case, plan: Plan) -> Box<dyn Engine> {
+    let mut choices = Choices::new("x86_64");
+    choices.plan = plan;
+    attnc::compile(&Source::from(&*case.operator()), Backend::Cpu, &choices)
+        .expect("the case compiles")
+}
+
+/// A compiled case with its tensors.
+pub struct Bench {
+    engine: Box<dyn Engine>,
+    inputs: Inputs,
+    out: Tensor,
+    lse: Tensor,
+}
+
+impl Bench {
+    /// Compiles, and makes and touches the tensors.
+    ///
+    /// # Panics
+    /// When the compiler refuses, or there is no memory.
+    pub fn new(case: &Case, plan: Plan) -> Bench {
+        let s = Signature::from(&*case.operator());
+        let n = case.seq_len as usize;
+        Bench {
+            engine: compile(case, plan),
+            inputs: Inputs::generate(&s, 1, case.seq_len, 0).expect("memory"),
+            out: Tensor::zeros(s.dtype, &s.query_shape(1, n)).expect("memory"),
+            lse: Tensor::zeros(Storage::F32, &s.lse_shape(1, n)).expect("memory"),
+        }
+    }
+
+    /// One call by one thread.
+    ///
+    /// # Panics
+    /// When the launch is refused.
+    pub fn call(&mut self) -> (Duration, Executed) {
+        let start = Instant::now();
+        let call = Call {
+            q: self.inputs.q.view(),
+            k: self.inputs.k.view(),
+            v: self.inputs.v.view(),
+            out: self.out.view_mut(),
+            lse: self.lse.view_mut(),
+            threads: 1,
+        };
+        let executed = self.engine.run(call, &|_| ()).expect("a launch");
+        (start.elapsed(), executed)
+    }
+}
+
+impl std::fmt::Debug for Bench {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bench").finish_non_exhaustive()
+    }
+}

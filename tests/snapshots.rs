@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The stages of the small examples, side by side with what they were: `snapshots/EXAMPLE/N-STAGE[.TARGET].snap`.
+//!
+//! Data: `dsl/examples`. `cargo insta review` (or `INSTA_UPDATE=always` and a look at the difference) takes a wanted change over.
+//! Targets are named, so that the snapshots are the same on every machine.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Examples of published models: too long to be read stage by stage.
+const LARGE: [&str; 4] = [
+    "longnet_base",
+    "longnet_base_pretrained",
+    "longvit",
+    "slide_encoder",
+];
+
+/// Number and name of each stage, and the targets where it depends on one.
+const STAGES: [(&str, &[&str]); 5] = [
+    ("ast", &[]),
+    ("spec", &[]),
+    ("graph", &[]),
+    ("fused", &[]),
+    ("tile", &["x86_64", "sm_80"]),
+];
+
+/// Folders of snapshots that other tests keep.
+const OTHERS: [&str; 1] = ["diagnostics"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Names of the small examples.
+fn examples() -> BTreeSet<String> {
+    fs::read_dir(root().join("../dsl/examples"))
+        .expect("it is there")
+        .map(|e| e.expect("can be listed").path())
+        .filter(|p| p.extension().is_some_and(|e| e == "attn"))
+        .filter_map(|p| Some(p.file_stem()?.to_str()?.to_string()))
+        .filter(|name| !LARGE.contains(&name.as_str()))
+        .collect()
+}
+
+/// (snapshot name, stage, target) of every stage.
+fn stages() -> Vec<(String, &'static str, Option<&'static str>)> {
+    let mut out = Vec::new();
+    for (i, (stage, targets)) in STAGES.iter().enumerate() {
+        let name = format!("{}-{stage}", i + 1);
+        if targets.is_empty() {
+            out.push((name.clone(), *stage, None));
+        }
+        for target in *targets {
+            out.push((format!("{name}.{target}"), stage, Some(*target)));
+        }
+    }
+    out
+}
+
+fn emit(example: &str, stage: &str, target: Option<&str>) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_attnc-under-test"));
+    command.current_dir(root().join("../dsl/examples"));
+    command.args(["emit", &format!("{example}.attn"), "--stage", stage, "-q"]);
+    command.args(target.into_iter().flat_map(|t| ["--target", t]));
+    let out = command.env_clear().output().expect("the command runs");
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{example} {stage}: {error}");
+    String::from_utf8(out.stdout).expect("UTF-8")
+}
+
+#[test]
+fn stages_of_small_examples_are_as_they_were() {
+    for example in examples() {
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(format!("snapshots/{example}"));
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| {
+            for (name, stage, target) in stages() {
+                insta::assert_snapshot!(name, emit(&example, stage, target));
+            }
+        });
+    }
+}
+
+#[test]
+fn no_snapshot_is_left_over() {
+    let wanted: BTreeSet<PathBuf> = examples()
+        .iter()
+        .flat_map(|e| {
+            let file = move |(name, ..): (String, _, _)| Path::new(e).join(name + ".snap");
+            stages().into_iter().map(file)
+        })
+        .collect();
+    let mut found = BTreeSet::new();
+    for folder in fs::read_dir(root().join("snapshots")).expect("it is there") {
+        let folder = folder.expect("can be listed").path();
+        let name = PathBuf::from(folder.file_name().expect("a name"));
+        if OTHERS.iter().any(|o| name == Path::new(o)) {
+            continue;
+        }
+        for file in fs::read_dir(&folder).expect("a folder") {
+            found.insert(name.join(file.expect("can be listed").file_name()));
+        }
+    }
+    let left: Vec<_> = found.difference(&wanted).collect();
+    let missing: Vec<_> = wanted.difference(&found).collect();
+    assert!(left.is_empty(), "no stage has these snapshots: {left:?}");
+    assert!(
+        missing.is_empty(),
+        "these snapshots are missing: {missing:?}"
+    );
+}
