@@ -72,12 +72,12 @@ fn header() -> impl Strategy<Value = Header> {
 /// An operation of kind `kind`, with attributes.
 fn op(kind: u32, b: Branch, weight: u32, scale: f64, h: &Header) -> Op {
     let e = Exponential {
-        base2: weight % 2 == 0,
+        base2: weight.is_multiple_of(2),
         scale,
     };
     let once = Once {
         terms: vec![Term { branch: b, weight }],
-        map: if h.profile.rows == Rows::Displaced && weight % 3 == 0 {
+        map: if h.profile.rows == Rows::Displaced && weight.is_multiple_of(3) {
             RowMap::Displaced
         } else {
             RowMap::Aligned

@@ -10,6 +10,9 @@ use crate::lang::{Node, from_expr, to_expr};
 use crate::proof::{Step, steps};
 use crate::rules::{families, rules, table};
 
+/// Branches of an operator whose proof is written down.
+pub const MAX_PROVED: usize = 64;
+
 /// How branches are grouped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
@@ -72,6 +75,14 @@ pub enum RewriteError {
         /// Which.
         what: String,
     },
+    /// A proof that would take minutes and fill the screen for days.
+    #[error(
+        "a proof of {branches} branches is too long: its text grows with the square of their number; at most {MAX_PROVED} are proved"
+    )]
+    Unproved {
+        /// How many there are.
+        branches: usize,
+    },
     /// A proof between other graphs than those asked for: a bug.
     #[error("the proof does not lead from the unfused to the fused graph")]
     Proof,
@@ -105,6 +116,9 @@ pub fn optimize(graph: &OpGraph, options: &Options) -> Result<Optimized, Rewrite
         .nodes()
         .filter(|n| matches!(graph.op(*n), attnc_graph::Op::Scatter))
         .count();
+    if options.proof && branches > MAX_PROVED {
+        return Err(RewriteError::Unproved { branches });
+    }
     // Beyond 32 branches the bags of a quadratic number of pairs would be tried: small groups keep that linear.
     let cap = match options.plan {
         Plan::Each => 1,

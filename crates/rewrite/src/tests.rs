@@ -241,6 +241,8 @@ fn a_thousand_branches_fuse_within_the_limits() {
     let branches: Vec<(u64, u64)> = (0..1024).map(|i| (64 + 8 * i, 1 + i % 7)).collect();
     let g = lower(&operator(&branches, Profile::PAPER)).unwrap();
     let mut o = options(Plan::Auto);
+    let refused = RewriteError::Unproved { branches: 1024 };
+    assert_eq!(optimize(&g, &o).err(), Some(refused));
     o.proof = false;
     o.node_limit = 2_000_000;
     let best = optimize(&g, &o).unwrap();
