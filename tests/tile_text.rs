@@ -162,6 +162,12 @@ fn damaged_programs_are_refused_by_name() {
             "clipped[1] in 1..=N",
             "rule 4 (Index) at plan.",
         ),
+        ("heads 4,", "heads 0,", "rule 28 (Limits) at header"),
+        (
+            "iota[2048]",
+            "iota[999999999999]",
+            "rule 28 (Limits) at header",
+        ),
         ("iota[2048]", "iota[2047]", "rule 4 (Index) at body."),
         ("when not mixed: mask s\n", "", "rule 23 (Unmasked)"),
     ];
@@ -202,6 +208,11 @@ fn what_needs_an_operator_is_a_usage_error() {
         assert!(r.err.contains("carries no operator"), "{more:?}: {}", r.err);
     }
     let text = emit(folder, &["op.attn", "-q"]);
+    let steps = text.replacen("key_step 5", "key_step 8", 1);
+    fs::write(folder.join("steps.tile"), steps).expect("can be written");
+    let r = run(folder, &["steps.tile", "--seq-len", "8"]);
+    assert_eq!(r.code, Some(1), "{}", r.err);
+    assert!(r.err.contains("key_step = 8"), "{}", r.err);
     let target = text
         .lines()
         .next()

@@ -5,8 +5,11 @@
 
 use attnc::pipeline::{Choices, Plan};
 use attnc::{
-    Amount, Backend, Inputs, Outcome, Signature, Source, VerifyOptions, compile, execute, verify,
+    Amount, Backend, Inputs, Outcome, Signature, Source, Verified, VerifyOptions, compile, execute,
+    madds_formula, verify,
 };
+
+use attnc_tensor::View;
 
 use crate::random::Case;
 
@@ -49,6 +52,21 @@ impl Engine {
         all
     }
 
+    /// Why this engine does not run a case; none: it runs it.
+    pub fn skips(&self, c: &Case) -> Option<&'static str> {
+        if c.op.branches.len() > 100 && self.backend != Backend::Cpu {
+            return Some("compiling a thousand branches takes seconds; once for each plan will do");
+        }
+        let work = madds_formula(&c.op, c.batch as u64, c.seq_len as u64);
+        let most = match self.backend {
+            Backend::InterpGraph | Backend::InterpTile => 1 << 22,
+            Backend::Cpu | Backend::Oracle | Backend::PtxEmulator | Backend::Cuda => 1 << 27,
+        };
+        (work > most).then_some(
+            "an unoptimised engine or the oracle would take minutes for so many products",
+        )
+    }
+
     /// Runs a case.
     ///
     /// # Errors
@@ -88,7 +106,26 @@ impl Engine {
     ///
     /// # Errors
     /// The worst row.
-    pub fn judge(&self, c: &Case, x: &Inputs, got: &Outcome) -> Result<(), String> {
+    pub fn judge(&self, c: &Case, x: &Inputs, got: &Outcome) -> Result<Verified, String> {
+        let v = self.compare(c, x, &got.out.view(), &got.lse.view())?;
+        if v.verdict.passed {
+            Ok(v)
+        } else {
+            Err(format!("{self:?}: {:?}, {:?}", v.verdict, v.worst))
+        }
+    }
+
+    /// Compares every row of `out` and `lse` with the oracle.
+    ///
+    /// # Errors
+    /// Shapes that do not belong to the case.
+    pub fn compare(
+        &self,
+        c: &Case,
+        x: &Inputs,
+        out: &View<'_>,
+        lse: &View<'_>,
+    ) -> Result<Verified, String> {
         let options = VerifyOptions {
             amount: Amount::All,
             seed: 0,
@@ -96,12 +133,6 @@ impl Engine {
             place: self.backend.place(),
             threads: 1,
         };
-        let (out, lse) = (got.out.view(), got.lse.view());
-        let v = verify(&c.op, x, &out, &lse, &options, &|_| ()).map_err(|e| e.to_string())?;
-        if v.verdict.passed {
-            Ok(())
-        } else {
-            Err(format!("{self:?}: {:?}, {:?}", v.verdict, v.worst))
-        }
+        verify(&c.op, x, out, lse, &options, &|_| ()).map_err(|e| e.to_string())
     }
 }

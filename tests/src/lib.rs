@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The corpus and the engines that the cross-crate tests share.
 
+pub mod corpus;
 pub mod engines;
 pub mod random;

@@ -3,7 +3,7 @@
 //!
 //! In: a [`Core`] and a processor family. Out: a [`Program`]: bytes and relocations, the same for memory, object files and listings.
 
-use attnc_tile::core::Core;
+use attnc_tile::core::{Core, KEY_STEP};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
@@ -96,6 +96,10 @@ pub(crate) fn compile_for(
     levels: &[Level],
     clif: bool,
 ) -> Result<Program, CodegenError> {
+    if core.key_step != KEY_STEP {
+        let found = core.key_step;
+        return Err(CodegenError::KeyStep { found });
+    }
     let data = core
         .tables
         .iter()

@@ -3,6 +3,7 @@
 //!
 //! In (made by [`crate::compile`]): functions with their relocations, tables. Out: the same in any Cranelift module.
 
+use attnc_tile::core::KEY_STEP;
 use cranelift_codegen::ir::{AbiParam, Signature, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_module::{
@@ -24,6 +25,14 @@ pub enum CodegenError {
     /// A target that is no processor family of this code generator.
     #[error("no machine code for the target {0} is made by this back end")]
     Foreigner(String),
+    /// A program whose keys are padded to other steps than the kernels take: edited text, or the schedule of another target.
+    #[error(
+        "programs with key_step = {found} have no CPU kernels; these take {KEY_STEP} keys at a time"
+    )]
+    KeyStep {
+        /// What the program says.
+        found: u32,
+    },
     /// Cranelift has no back end for a family that we name: a bug of ours.
     #[error(transparent)]
     Target(cranelift_codegen::isa::LookupError),

@@ -467,6 +467,20 @@ const DAMAGES: &[Damage] = &[
         c.bufs[q.0 as usize].space = attnc_tile::core::Space::Shared;
         c.bufs[q.0 as usize].len = 50_000;
     }),
+    ("no heads", Rule::Limits, |c| c.heads = 0),
+    ("heads that key heads do not divide", Rule::Limits, |c| {
+        c.kv_heads = 4;
+    }),
+    ("a buffer beyond all memory", Rule::Limits, |c| {
+        c.bufs[0].len = u64::MAX;
+    }),
+    ("a plan beyond all memory", Rule::Limits, |c| {
+        c.plan_tables[0].len = u64::MAX;
+    }),
+    ("temporaries beyond all memory", Rule::Limits, |c| {
+        let f = function(c, "step");
+        (f.mq, f.nk) = (1 << 31, 5 << 28);
+    }),
     ("counts that may be negative", Rule::Count, |c| {
         range_from(c, "lane_count", -1);
     }),
@@ -497,7 +511,7 @@ fn every_damage_breaks_its_rule() {
 
 #[test]
 fn every_rule_has_a_damage() {
-    for number in 1..=27 {
+    for number in 1..=28 {
         let covered = DAMAGES.iter().any(|(_, rule, _)| rule.number() == number);
         assert!(covered, "no damaged program breaks rule {number}");
     }

@@ -36,12 +36,15 @@
 //!     the functions, the tiles of a function and its scalars; the operator and the target are words.
 //! 27. Buffers that persist are in work memory; integers are in rows and not in fragments; swizzled tiles are in shared memory, of
 //!     which a block has [`SHARED_BYTES`]; rows are taken by number neither from fragments nor from swizzled tiles.
+//! 28. Heads, head dimension, buffers, temporaries and plan tables are within limits that every machine can hold; key/value heads
+//!     divide the heads.
 //!
 //! Sums and products are taken not to leave 64 bits: the limits on tensor sizes (B*N*H*D elements fit in memory) see to that, and the
 //! interpreter checks it.
 
 mod facts;
 mod function;
+mod limits;
 mod moves;
 mod name;
 mod space;
@@ -108,6 +111,8 @@ pub enum Rule {
     Name,
     /// 27
     Space,
+    /// 28
+    Limits,
 }
 
 impl Rule {
@@ -137,6 +142,7 @@ pub fn core(core: &Core) -> Result<(), Vec<VerifyError>> {
     let mut v = Verifier::new(core);
     v.errors.extend(name::check(core));
     v.errors.extend(space::check(core));
+    v.errors.extend(limits::check(core));
     for f in &core.fns {
         v.errors.extend(function::check(core, f));
     }
