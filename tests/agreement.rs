@@ -184,3 +184,45 @@ fn without_raise(mut core: Core) -> Core {
     }
     core
 }
+
+/// Keys so large that f32 no longer tells neighbouring scores apart, up to the edge of overflow: the results stay finite and right.
+#[test]
+fn very_large_finite_scores_stay_right() {
+    for large in [2e3f64, 1e5, 1e8, 1e15, 1e30] {
+        for causal in [false, true] {
+            let branches = [(16, 1), (64, 3), (64, 1)].map(|(w, dilation)| Branch {
+                segment: Segment::Finite(w),
+                dilation,
+            });
+            let case = Case {
+                op: Operator {
+                    name: "large".into(),
+                    heads: 2,
+                    kv_heads: 1,
+                    head_dim: 8,
+                    dtype: DType::F32,
+                    precision: Precision::Standard,
+                    causal,
+                    scale: 0.35,
+                    profile: Profile::PAPER,
+                    branches: branches.to_vec(),
+                },
+                batch: 1,
+                seq_len: 150,
+                seed: 3,
+            };
+            let s = attnc::Signature::from(&case.op);
+            let mut x = attnc::Inputs::generate(&s, 1, 150, case.seed).expect("small");
+            // One key of each segment: two that compete would differ by less than the rounding of their scores.
+            for n in (5..150).step_by(64) {
+                x.k.set(n * 8 + 2, large);
+            }
+            for engine in Engine::all() {
+                let got = engine.run(&case, &x).expect("runs");
+                if let Err(e) = engine.judge(&case, &x, &got) {
+                    panic!("{large:e}, causal {causal}: {e}");
+                }
+            }
+        }
+    }
+}

@@ -65,40 +65,43 @@ pub(crate) fn lower(fx: &mut Fx<'_>, f: &TileFn, dots: &[(Dot, FuncRef)], args: 
     };
     let mut ops = f.body.iter().peekable();
     while let Some(op) = ops.next() {
-        if let Some((dst, expr, then)) = ops.peek().and_then(|next| map_and_reduce(op, next)) {
-            body.map(fx, dst, expr, Some(then));
-            ops.next();
-            continue;
-        }
-        match op.guard {
+        let pair = ops.peek().and_then(|next| map_and_reduce(op, next));
+        let emit = |fx: &mut Fx<'_>, body: &Body<'_>| match pair {
+            Some((dst, expr, then)) => body.map(fx, dst, expr, Some(then)),
             None => body.op(fx, &op.kind),
+        };
+        match op.guard {
+            None => emit(fx, &body),
             Some(g) => {
                 let s = body.scalars[g.scalar.0 as usize];
                 if g.when {
-                    fx.when(s, |fx| body.op(fx, &op.kind));
+                    fx.when(s, |fx| emit(fx, &body));
                 } else {
-                    fx.either(s, |_| {}, |fx| body.op(fx, &op.kind));
+                    fx.either(s, |_| {}, |fx| emit(fx, &body));
                 }
             }
+        }
+        if pair.is_some() {
+            ops.next();
         }
     }
 }
 
-/// A map and the reduction of what it made, when both run always: one pass does both.
+/// A map and the reduction of what it made, under one guard: one pass does both.
 fn map_and_reduce<'f>(map: &'f TileOp, reduce: &TileOp) -> Option<(Tile, &'f Expr, (Tile, Red))> {
     match (map, reduce) {
         (
             TileOp {
-                guard: None,
+                guard: one,
                 kind: OpKind::Map { dst, expr },
             },
             TileOp {
-                guard: None,
+                guard: other,
                 kind: OpKind::Reduce {
                     dst: row, op, src, ..
                 },
             },
-        ) if src == dst => Some((*dst, expr, (*row, *op))),
+        ) if src == dst && one == other => Some((*dst, expr, (*row, *op))),
         (_, _) => None,
     }
 }

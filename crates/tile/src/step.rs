@@ -180,7 +180,10 @@ impl Build {
             op: Red::Max,
             src: s,
         });
-        self.map(m2, max(fma(t(r), c(softmax.scale), t(x.weight)), t(x.m)));
+        for careful in [false, true] {
+            let expr = max(softmax.scaled(careful, r, x.weight), t(x.m));
+            self.when(x.careful, careful, OpKind::Map { dst: m2, expr });
+        }
         Peak { s, vis, r, m2 }
     }
 }
@@ -229,6 +232,15 @@ impl Softmax {
             Expr::Ln(Box::new(x))
         }
     }
+    /// `x * scale + y`. Careful: the product is rounded before the sum, so that scores beyond 2^24, whose reference exponent was rounded
+    /// too, cancel with it instead of leaving its rounding error as an exponent.
+    fn scaled(self, careful: bool, x: Tile, y: Tile) -> Expr {
+        if careful {
+            add(mul(t(x), c(self.scale)), t(y))
+        } else {
+            fma(t(x), c(self.scale), t(y))
+        }
+    }
     /// What turns an exponent of this base into a natural one.
     fn to_natural(self) -> f32 {
         if self.base2 {
@@ -242,8 +254,8 @@ impl Softmax {
 /// `step(m, l, o, q, k, v, t, kpos, qpos; live_q, live_k, mixed, careful)`: go on with the online softmax over one block of keys.
 ///
 /// t is the row vector log(count) of the run (-inf: this query sees none of its keys). `mixed`: the block holds keys behind some
-/// query of the tile (causal). `careful`: a gathered element was not finite, or so large that a product may overflow; then what a
-/// query does not see is left out by selection instead of by weight 0.
+/// query of the tile (causal). `careful`: a gathered element was not finite, or so large that a score may exceed 2^24; then what a
+/// query does not see is left out by selection instead of by weight 0, and scores are rounded before they meet the exponent.
 pub fn step(e: Extents, softmax: Softmax, causal: bool) -> TileFn {
     let mut b = Build::new("step", e, true);
     let (m, l, o) = b.state("");
@@ -271,12 +283,12 @@ pub fn step(e: Extents, softmax: Softmax, causal: bool) -> TileFn {
     let pv = b.temp("pv", HEAD);
     b.map(a, softmax.exp(sub(t(m), t(m2))));
     b.map(d, sub(t(weight), t(m2)));
-    b.map(s, softmax.exp(fma(t(s), c(softmax.scale), t(d))));
-    b.op(OpKind::Reduce {
-        dst: r,
-        op: Red::Sum,
-        src: s,
-    });
+    for when in [false, true] {
+        let expr = softmax.exp(softmax.scaled(when, s, d));
+        b.when(careful, when, OpKind::Map { dst: s, expr });
+        let (op, src) = (Red::Sum, s);
+        b.when(careful, when, OpKind::Reduce { dst: r, op, src });
+    }
     b.map(l, fma(t(l), t(a), t(r)));
     b.when(
         careful,

@@ -139,9 +139,9 @@ pub(crate) struct Parts<'a> {
 
 /// A core with the operator's constants and nothing else.
 pub(crate) fn empty_core(nest: &Nest, sched: &Schedule) -> Core {
-    // Below this a product of head_dim terms, scaled, cannot overflow: D * t^2 * scale <= 2^126.
+    // Below this no score exceeds 2^24, where f32 still tells neighbouring exponents apart: D * t^2 * scale <= 2^24.
     let scale = nest.scale.max(1.0).log2();
-    let exponent = ((126.0 - f64::from(nest.head_dim).log2() - scale) / 2.0).floor();
+    let exponent = ((24.0 - f64::from(nest.head_dim).log2() - scale) / 2.0).floor();
     Core {
         name: nest.name.clone(),
         target: sched.target.clone(),
