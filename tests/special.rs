@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! What a query must not see never reaches its row: keys and values that hold NaN or infinity, of the causal future, other segments and
+//! other phases. Rows that see one follow the oracle.
+
+use attnc::pipeline::Plan;
+use attnc::{Backend, Inputs, Signature};
+use attnc_spec::{Ragged, Rows, ZeroLse};
+use attnc_tensor::{Tensor, View};
+use attnc_tests::engines::Engine;
+use attnc_tests::random::{Case, cases};
+
+/// Puts `what` into every element of some token of `t` `[B, N, H, D]`.
+fn damage(t: &mut Tensor, token: usize, what: f32) {
+    let shape = t.shape().to_vec();
+    let mut view = t.view_mut();
+    for b in 0..shape[0] {
+        for h in 0..shape[2] {
+            for d in 0..shape[3] {
+                view.set(&[b, token, h, d], f64::from(what));
+            }
+        }
+    }
+}
+
+/// Runs the case with one damaged token at a time and judges every row.
+fn check(c: &Case) -> Result<(), String> {
+    let s = Signature::from(&c.op);
+    let token = c.seed as usize * 7 % c.seq_len;
+    for what in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for value in [false, true] {
+            let mut x = Inputs::generate(&s, c.batch as u64, c.seq_len as u64, c.seed)
+                .map_err(|e| e.to_string())?;
+            damage(if value { &mut x.v } else { &mut x.k }, token, what);
+            for backend in [Backend::Cpu, Backend::InterpTile] {
+                for plan in [Plan::Each, Plan::Share] {
+                    let engine = Engine::new(backend, Some(plan), 2);
+                    let got = engine.run(c, &x)?;
+                    engine
+                        .judge(c, &x, &got)
+                        .map_err(|e| format!("{what} at {token}, value {value}: {e}"))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn hidden_nan_and_infinity_never_reach_a_row() {
+    cases(30, 150, check);
+}
+
+/// The test above can fail: causal rows before a damaged token are clean, later ones of its segment are not.
+#[test]
+fn visible_nan_reaches_the_rows_that_see_it() {
+    let text = "attention a { heads = 1, head_dim = 3, causal = true, branch { segment = 8 } }";
+    let found = attnc_spec::resolve(
+        vec![Ok(attnc_spec::Loaded::text("a.attn", text))],
+        &mut attnc_spec::NoFiles,
+    );
+    let op = (*found.files[0].own[0]).clone();
+    let p = op.profile;
+    assert!(
+        p.ragged == Ragged::Masked && p.rows == Rows::Aligned && p.zero_lse == ZeroLse::Covered
+    );
+    let c = Case {
+        op,
+        batch: 1,
+        seq_len: 20,
+        seed: 3,
+    };
+    let mut x = Inputs::generate(&Signature::from(&c.op), 1, 20, 3).expect("small");
+    damage(&mut x.v, 11, f32::NAN);
+    for plan in [Plan::Each, Plan::Share] {
+        let got = Engine::new(Backend::Cpu, Some(plan), 1)
+            .run(&c, &x)
+            .expect("runs");
+        let nan = |v: &View<'_>, n: usize| (0..3).any(|d| v.get(&[0, n, 0, d]).is_nan());
+        let rows: Vec<usize> = (0..20).filter(|&n| nan(&got.out.view(), n)).collect();
+        assert_eq!(rows, [11, 12, 13, 14, 15]);
+    }
+}
