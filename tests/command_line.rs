@@ -546,3 +546,41 @@ fn a_thousand_lines_are_checked_quickly() {
         started.elapsed()
     );
 }
+
+/// What cannot be shared runs as `each`, with a note; what can, without.
+#[test]
+fn branches_that_cannot_be_shared_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let operator = |name: &str, more: &str| {
+        format!(
+            "attention {name} {{ heads = 2, head_dim = 4{more}\n branch {{ segment = 64 }}\n branch {{ segment = 128, dilation = 2 }} }}\n"
+        )
+    };
+    let text = operator("shared", "") + &operator("apart", ", zero_lse = uncovered");
+    std::fs::write(folder.path().join("o.attn"), text).expect("written");
+    for (name, noted) in [("shared", false), ("apart", true)] {
+        for plan in ["share", "each"] {
+            let out = std::process::Command::new(env!("CARGO_BIN_EXE_attnc-under-test"))
+                .args([
+                    "run",
+                    "o.attn",
+                    "--seq-len",
+                    "200",
+                    "--name",
+                    name,
+                    "--plan",
+                    plan,
+                ])
+                .current_dir(folder.path())
+                .env_clear()
+                .output()
+                .expect("runs");
+            let err = String::from_utf8_lossy(&out.stderr);
+            assert!(out.status.success(), "{err}");
+            let found = err.contains(
+                "2 of the branches cannot share scores and run as `each`: (64, 1), (128, 2)",
+            );
+            assert_eq!(found, noted && plan == "share", "{name} {plan}: {err}");
+        }
+    }
+}

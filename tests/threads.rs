@@ -116,6 +116,9 @@ fn scattered(t: &Tensor, layout: usize) -> (Vec<f32>, [usize; 4]) {
     (out, s)
 }
 
+/// Elements of a guard zone.
+const GUARD: usize = 1000;
+
 #[test]
 fn one_piece_of_code_serves_every_batch_length_layout_and_number_of_threads() {
     for causal in [false, true] {
@@ -137,7 +140,12 @@ fn one_piece_of_code_serves_every_batch_length_layout_and_number_of_threads() {
                     scattered(&x.v, layout),
                 );
                 let room = Tensor::zeros(op.dtype, x.q.shape()).expect("small");
-                let (mut out, os) = scattered(&room, layout);
+                let (inner, os) = scattered(&room, layout);
+                // NaN marks what is not the tensor's: the gaps of the layout, and zones before and behind it.
+                let size = inner.len();
+                let guard = vec![f32::NAN; GUARD];
+                let mut out = [&guard[..], &inner, &guard].concat();
+                let outside = out.iter().filter(|x| x.is_nan()).count();
                 let mut lse = Tensor::zeros(DType::F32, &s.lse_shape(x.batch, x.seq_len));
                 let lse = lse.as_mut().expect("small");
                 let view = |t: &'_ Tensor, m: &'_ (Vec<f32>, [usize; 4])| {
@@ -148,12 +156,16 @@ fn one_piece_of_code_serves_every_batch_length_layout_and_number_of_threads() {
                     q: View::new(Slice::F32(&q.0), &qs.0, &qs.1).expect("fits"),
                     k: View::new(Slice::F32(&k.0), &ks.0, &ks.1).expect("fits"),
                     v: View::new(Slice::F32(&v.0), &vs.0, &vs.1).expect("fits"),
-                    out: ViewMut::new(SliceMut::F32(&mut out), &qs.0, &os).expect("fits"),
+                    out: ViewMut::new(SliceMut::F32(&mut out[GUARD..GUARD + size]), &qs.0, &os)
+                        .expect("fits"),
                     lse: lse.view_mut(),
                     threads,
                 };
                 attnc_runtime::launch(&code, &core, launch, &|_, _| true).expect("runs");
-                let got = View::new(Slice::F32(&out), &qs.0, &os).expect("fits");
+                let left = out.iter().filter(|x| x.is_nan()).count();
+                assert_eq!(left, outside, "layout {layout}: memory outside is written");
+                let got = &out[GUARD..GUARD + size];
+                let got = View::new(Slice::F32(got), &qs.0, &os).expect("fits");
                 let got = (got.to_tensor().expect("small"), lse.clone());
                 match &first {
                     Some(want) => assert!(*want == got, "N {seq_len}, {threads} threads"),

@@ -4,12 +4,12 @@
 //! In: an operator, or the text of a later stage, and the choices of its compilation. Out: engines that serve every B and N.
 
 use attnc_codegen_cpu::Jit;
-use attnc_graph::{Form, OpGraph, Precision};
+use attnc_graph::{Branch, Form, Op, OpGraph, Precision, Segment};
 use attnc_runtime::{Launch, LaunchError};
 use attnc_tile::core::Core;
 
 use crate::engine::{Backend, Call, Engine, EngineError, Executed, Progress, check_call};
-use crate::pipeline::{self, Choices, CompileError};
+use crate::pipeline::{self, Choices, CompileError, Plan};
 use crate::signature::Signature;
 use crate::source::Source;
 use crate::views::copy_into;
@@ -35,9 +35,13 @@ pub(crate) fn fused(
 }
 
 /// All stages up to the tile program, for `backend`. A tile program is taken as it stands, for the target that it names.
-fn program(source: &Source, backend: Backend, choices: &Choices) -> Result<Core, EngineError> {
+fn program(
+    source: &Source,
+    backend: Backend,
+    choices: &Choices,
+) -> Result<(Core, Vec<String>), EngineError> {
     if let Source::Tile(core) = source {
-        return Ok((**core).clone());
+        return Ok(((**core).clone(), Vec::new()));
     }
     let graph = fused(source, backend, choices)?;
     let refuse = |what: &str| EngineError::Unsupported {
@@ -50,7 +54,50 @@ fn program(source: &Source, backend: Backend, choices: &Choices) -> Result<Core,
         Precision::Fast => return Err(refuse("compile `precision = fast`")),
         Precision::Tf32 => return Err(refuse("compile `precision = tf32`")),
     }
-    Ok(pipeline::tile(&graph, choices)?)
+    let notes = match choices.plan {
+        Plan::Share => unshared(&graph).into_iter().collect(),
+        Plan::Auto | Plan::Each => Vec::new(),
+    };
+    Ok((pipeline::tile(&graph, choices)?, notes))
+}
+
+/// What to tell of the branches that stayed by themselves although sharing was asked for.
+fn unshared(graph: &OpGraph) -> Option<String> {
+    const SHOWN: usize = 4;
+    let mut bags = 0;
+    let mut alone = Vec::new();
+    for n in graph.nodes() {
+        match graph.op(n) {
+            Op::Once(o) => {
+                bags += 1;
+                if let [t] = o.terms[..] {
+                    alone.push(t.branch);
+                }
+            }
+            Op::Dense(_) => {
+                bags += 1;
+                alone.push(Branch {
+                    segment: Segment::Whole,
+                    dilation: 1,
+                });
+            }
+            _ => {}
+        }
+    }
+    if bags < 2 || alone.is_empty() {
+        return None;
+    }
+    let (count, more) = (alone.len(), if alone.len() > SHOWN { ", ..." } else { "" });
+    alone.sort_unstable();
+    let alone: Vec<String> = alone
+        .iter()
+        .take(SHOWN)
+        .map(|b| format!("({}, {})", b.segment, b.dilation))
+        .collect();
+    Some(format!(
+        "{count} of the branches cannot share scores and run as `each`: {}{more}",
+        alone.join(", ")
+    ))
 }
 
 impl From<CompileError> for EngineError {
@@ -79,13 +126,14 @@ fn chunk(core: &Core) -> u64 {
 #[derive(Debug)]
 pub(crate) struct CpuEngine {
     signature: Signature,
+    notes: Vec<String>,
     core: Core,
     code: Jit,
 }
 
 impl CpuEngine {
     pub(crate) fn new(source: &Source, choices: &Choices) -> Result<CpuEngine, EngineError> {
-        let core = program(source, Backend::Cpu, choices)?;
+        let (core, notes) = program(source, Backend::Cpu, choices)?;
         if core.target != choices.target {
             // Only the text of a tile program can name another target.
             return Err(EngineError::Unsupported {
@@ -97,6 +145,7 @@ impl CpuEngine {
         let code = Jit::new(&core)?;
         Ok(CpuEngine {
             signature: source.signature(),
+            notes,
             core,
             code,
         })
@@ -106,6 +155,9 @@ impl CpuEngine {
 impl Engine for CpuEngine {
     fn target(&self) -> &str {
         &self.core.target
+    }
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
     fn kernel(&self) -> &str {
         "portable"
@@ -143,14 +195,16 @@ impl Engine for CpuEngine {
 #[derive(Debug)]
 pub(crate) struct TileEngine {
     signature: Signature,
+    notes: Vec<String>,
     core: Core,
 }
 
 impl TileEngine {
     pub(crate) fn new(source: &Source, choices: &Choices) -> Result<TileEngine, EngineError> {
-        let core = program(source, Backend::InterpTile, choices)?;
+        let (core, notes) = program(source, Backend::InterpTile, choices)?;
         Ok(TileEngine {
             signature: source.signature(),
+            notes,
             core,
         })
     }
@@ -159,6 +213,9 @@ impl TileEngine {
 impl Engine for TileEngine {
     fn target(&self) -> &str {
         &self.core.target
+    }
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
     fn kernel(&self) -> &str {
         "interpreted"

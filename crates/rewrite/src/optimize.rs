@@ -226,7 +226,7 @@ pub(crate) fn cost_of(e: &RecExpr<Node>, facts: Facts, model: &CostModel) -> Cos
     .find_best_cost(root)
 }
 
-/// Costs with sums of bags so dear that the fewest groups win.
+/// Costs with two groups so dear that the fewest win.
 struct Fewest<'a>(Costs<'a>);
 
 impl CostFunction<Node> for Fewest<'_> {
@@ -237,7 +237,11 @@ impl CostFunction<Node> for Fewest<'_> {
             elements: 0,
         };
         let cost = self.0.cost(n, child);
-        if matches!(n, Node::Sum(_)) {
+        // Whatever brings two bags together, and not only their sum: else a fold of two would hide from the count.
+        if matches!(
+            n,
+            Node::Sum(_) | Node::Join(_) | Node::Fold(_) | Node::Merge(_)
+        ) {
             cost.and(dear)
         } else {
             cost

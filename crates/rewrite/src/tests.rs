@@ -72,10 +72,16 @@ fn the_steps_of_a_proof_save_what_its_ends_differ_by() {
     let mut dense = operator(&[(64, 2), (64, 2), (96, 65)], Profile::PAPER);
     dense.branches.push(whole);
     let sixteen: Vec<(u64, u64)> = (0..16).map(|i| (256 << i, 1 << i.min(6))).collect();
+    let displaced = Profile {
+        rows: attnc_spec::Rows::Displaced,
+        ..Profile::PAPER
+    };
     let operators = [
         operator(&PAPER, Profile::PAPER),
         operator(&PAPER, Profile::TORCHSCALE),
         operator(&sixteen, Profile::PAPER),
+        // Two row maps: their bags cannot be added, one softmax goes on over both.
+        operator(&[(64, 1), (50, 3)], displaced),
         dense,
     ];
     let mut applied = std::collections::BTreeSet::new();
@@ -123,6 +129,19 @@ fn sharing_wins_by_cost_on_the_papers_branches() {
     assert!(share.cost_after < each.cost_after);
     let total = |o: &crate::Optimized| o.cost_after.total();
     assert!(total(&auto) <= total(&share).min(total(&each)));
+}
+
+/// Sharing that is asked for is had even where it costs more.
+#[test]
+fn share_shares_whatever_it_costs() {
+    let mut op = operator(&[(64, 1), (128, 2)], Profile::PAPER);
+    op.head_dim = 4;
+    let g = lower(&op).unwrap();
+    let mut o = options(Plan::Share);
+    o.cost.head_dim = 4;
+    assert_eq!(bags(&optimize(&g, &o).unwrap().graph), 1);
+    o.plan = Plan::Auto;
+    assert_eq!(bags(&optimize(&g, &o).unwrap().graph), 2);
 }
 
 #[test]
