@@ -153,7 +153,7 @@ pub fn cases(n: u32, long: usize, test: impl Fn(&Case) -> Result<(), String>) {
     let config = Config {
         cases: more.and_then(|c| c.parse().ok()).unwrap_or(n),
         failure_persistence: None,
-        max_shrink_iters: 200,
+        max_shrink_iters: 20,
         ..Config::default()
     };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);

@@ -7,7 +7,7 @@
 use attnc_graph::{Branch, Exponential, Once, RowMap};
 
 use super::state::State;
-use super::unfused::{dot, source};
+use super::unfused::dot;
 use super::{Bag, Dense, Sizes};
 
 /// The factor of q.k with the exponential in base e.
@@ -136,7 +136,7 @@ impl Row<'_> {
         let zero = vec![0.0; self.z.head_dim()];
         for t in &o.terms {
             let grid = self.z.grid(t.branch, self.h);
-            let Some((s, i)) = source(&grid, o.map, self.n as u64) else {
+            let Some((s, i)) = grid.returns_to(self.n as u64) else {
                 continue;
             };
             let at = |x, j| match grid.position(s, j) {

@@ -3,7 +3,7 @@
 //!
 //! In: tensors and the values that the operations before made. Out: the next value, rows in the order (b, h, segment, row).
 
-use attnc_graph::{Branch, RowMap};
+use attnc_graph::Branch;
 
 use super::state::Pair;
 use super::{Dense, Probs, Scores, Sizes};
@@ -109,12 +109,4 @@ pub(crate) fn scatter(z: &Sizes<'_>, branch: Branch, rows: &[Pair]) -> Vec<Pair>
         }
     }
     out
-}
-
-/// The row (s, j) of a branch that returns to position n under a bag's row map.
-pub(crate) fn source(grid: &attnc_graph::Grid, map: RowMap, n: u64) -> Option<(u64, u64)> {
-    match map {
-        RowMap::Aligned => grid.row_of(n),
-        RowMap::Displaced => grid.returns_to(n),
-    }
 }
