@@ -41,23 +41,6 @@ fn inputs(op: &Operator, batch: u64, seq_len: u64) -> Inputs {
     Inputs::generate(&Signature::from(op), batch, seq_len, 11).expect("small")
 }
 
-/// What the code in memory gives, as the driver writes it.
-fn in_memory(op: &Operator, jit: &Jit, core: &attnc_tile::core::Core, x: &Inputs) -> Vec<u8> {
-    let s = Signature::from(op);
-    let mut out = Tensor::zeros(op.dtype, &s.query_shape(x.batch, x.seq_len)).expect("small");
-    let mut lse = Tensor::zeros(DType::F32, &s.lse_shape(x.batch, x.seq_len)).expect("small");
-    let launch = attnc_runtime::Launch {
-        q: x.q.view(),
-        k: x.k.view(),
-        v: x.v.view(),
-        out: out.view_mut(),
-        lse: lse.view_mut(),
-        threads: 2,
-    };
-    attnc_runtime::launch(jit, core, launch, &|_, _| true).expect("runs");
-    [out.bytes(), lse.bytes()].concat()
-}
-
 #[test]
 fn objects_define_all_they_need_and_are_the_same_every_time() {
     for target in CpuTarget::ALL {
@@ -234,7 +217,10 @@ fn listings_decode_every_byte_and_hold_no_addresses() {
                 assert!(!bytes.is_empty(), "{name}");
                 assert!(text.contains(&format!("\n{name}:")), "{name}");
                 let head = format!("function %{name}(");
-                assert!(clif.contains(&head) || name.ends_with(".level"), "{name}");
+                assert!(
+                    clif.contains(&head) || name.ends_with(".features"),
+                    "{name}"
+                );
             }
             assert!(!clif.contains("userextname") && !clif.contains("colocated u"));
             let labels: Vec<&str> = text.lines().filter_map(|l| l.strip_suffix(':')).collect();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! From the options of the verbs that compile to what the library is asked for.
 
-use attnc::machine::{self, Cpu};
+use attnc::machine::{Cpu, Machine};
 use attnc::pipeline::{Choices, Plan};
 
 use crate::args::{CompileArgs, PlanChoice, TargetName};
@@ -64,7 +64,7 @@ pub(crate) fn choices_to_run(args: &CompileArgs) -> Result<Choices, Failure> {
         "aarch64" => Cpu::Aarch64,
         _ => Cpu::X86_64,
     };
-    let missing = machine::missing(cpu);
+    let missing = Machine::here().missing(cpu);
     if missing.is_empty() {
         Ok(choices)
     } else {

@@ -9,7 +9,8 @@ use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, default_libcall_names};
 use target_lexicon::Triple;
 
-use crate::compile::compile_for;
+use crate::compile::{Part, compile_for};
+use crate::detect::Detect;
 use crate::layout::{Args, LEVEL, Layout};
 use crate::program::{CodegenError, Program};
 use crate::target::{CpuTarget, Level};
@@ -69,11 +70,15 @@ impl Jit {
         let target = CpuTarget::here().ok_or(CodegenError::Machine(std::env::consts::ARCH))?;
         let levels = target.levels().iter().filter(|l| l.here()).max();
         let level = levels.ok_or(CodegenError::Machine(target.name()))?;
-        Jit::link(&compile_for(
+        let part = Part {
             core,
             target,
+            levels: &[*level],
+        };
+        Jit::link(&compile_for(
+            &[part],
             &Triple::host(),
-            &[*level],
+            Detect::Trusted,
             false,
         )?)
     }
@@ -148,11 +153,10 @@ impl Jit {
         (self.workspace)(plan.as_ptr().cast())
     }
 
-    /// Makes `run` take another body than `plan` has chosen. The machine must have it.
-    pub fn set_level(&self, plan: &mut [u64], level: Level) {
-        if let Some(x) = plan.get_mut(LEVEL as usize / 8) {
-            *x = level.number() as u64;
-        }
+    /// The body that `plan` has chosen; none for what is no plan.
+    pub fn level(&self, plan: &[u64]) -> Option<Level> {
+        let kept = plan.get(LEVEL as usize / 8)?;
+        Level::ALL.into_iter().find(|l| l.number() as u64 == *kept)
     }
 
     /// Runs the tasks first..last; 0 or a negative code.

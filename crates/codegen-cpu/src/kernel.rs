@@ -257,10 +257,9 @@ impl<'a> Kernel<'a> {
         let (q, k) = (pad(fx, q, QUERY_STEP), pad(fx, k, KEY_STEP));
         let n = fx.b.ins().imul(q, k);
         let n = fx.mulc(n, each);
-        let at = fx.addc(self.work, self.names.layout.counter);
-        let sum = fx.load(types::I64, at, 0);
+        let sum = fx.load(types::I64, self.work, layout::COUNTER);
         let sum = fx.add(sum, n);
-        fx.store(sum, at, 0);
+        fx.store(sum, self.work, layout::COUNTER);
     }
 
     fn walk(&mut self, fx: &mut Fx<'_>, [cur, lo, hi, next]: [Val; 4], body: &[Inst]) {

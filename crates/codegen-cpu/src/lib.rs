@@ -10,6 +10,7 @@ mod convert;
 mod detect;
 mod dots;
 mod entry;
+mod features;
 mod fx;
 mod header;
 mod jit;
@@ -22,11 +23,14 @@ mod program;
 mod target;
 mod tiles;
 
-pub use compile::compile;
+pub use compile::{Part, compile, compile_parts};
+pub use detect::Detect;
+pub use features::{Feature, Features};
 pub use header::header;
 pub use jit::Jit;
 pub use layout::{
-    ABI, Args, ERROR_ABI, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE, Layout,
+    ABI, Args, ERROR_ABI, ERROR_MACHINE, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE,
+    Layout,
 };
 pub use listing::{asm, census, clif};
 pub use object::object;

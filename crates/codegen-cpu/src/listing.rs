@@ -13,7 +13,8 @@ use capstone::Capstone;
 use capstone::arch::{BuildsCapstone, BuildsCapstoneSyntax, arm64, x86};
 use cranelift_module::ModuleRelocTarget;
 
-use crate::compile::compile_for;
+use crate::compile::{Part, compile_for};
+use crate::detect::Detect;
 use crate::program::{CodegenError, Function, Program};
 use crate::target::CpuTarget;
 
@@ -22,7 +23,8 @@ use crate::target::CpuTarget;
 /// # Errors
 /// What Cranelift refuses: a bug of ours.
 pub fn clif(core: &Core, target: CpuTarget) -> Result<String, CodegenError> {
-    let p = compile_for(core, target, &target.linux(), target.levels(), true)?;
+    let part = Part::of(core, target);
+    let p = compile_for(&[part], &target.linux(), Detect::Machine, true)?;
     let mut s = format!("; {} for {}\n", core.name, target.name());
     for d in &p.data {
         let _ = writeln!(s, "; data {} ({} bytes)", d.name, d.bytes.len());

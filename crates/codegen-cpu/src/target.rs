@@ -8,6 +8,7 @@ use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::Triple;
 
+use crate::features::{Feature, Features};
 use crate::program::CodegenError;
 
 /// A processor family.
@@ -29,6 +30,9 @@ pub enum Level {
 }
 
 impl Level {
+    /// Every level, lowest first.
+    pub const ALL: [Level; 2] = [Level::Base, Level::Fma];
+
     /// The word in names of functions.
     pub fn name(self) -> &'static str {
         match self {
@@ -37,18 +41,17 @@ impl Level {
         }
     }
 
+    /// What it takes beyond the family's baseline.
+    pub fn needs(self) -> Features {
+        match self {
+            Level::Base => Features::NONE,
+            Level::Fma => Features::of(&[Feature::Fma, Feature::Avx2]),
+        }
+    }
+
     /// Whether this machine has it, as one of its family.
     pub fn here(self) -> bool {
-        match self {
-            Level::Base => true,
-            #[cfg(target_arch = "x86_64")]
-            Level::Fma => {
-                std::arch::is_x86_feature_detected!("fma")
-                    && std::arch::is_x86_feature_detected!("avx2")
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            Level::Fma => false,
-        }
+        Features::here().has(self.needs())
     }
 
     /// The number that the plan keeps.
