@@ -112,7 +112,7 @@ fn every_head_dimension_and_type_becomes_code_for_every_processor() {
 #[test]
 fn one_program_name_twice_or_two_families_are_refused() {
     let op = operator("op", DType::F32, false);
-    let [x86, arm] = CpuTarget::ALL.map(|t| program(&op, t).1);
+    let [x86, arm] = [CpuTarget::X86_64, CpuTarget::Aarch64].map(|t| program(&op, t).1);
     let twice = object("o", &[x86.clone(), x86.clone()]).expect_err("defined twice");
     assert!(twice.to_string().contains("attnc_op"), "{twice}");
     assert!(object("o", &[x86, arm]).is_err());
@@ -234,7 +234,10 @@ fn listings_decode_every_byte_and_hold_no_addresses() {
                 assert!(!bytes.is_empty(), "{name}");
                 assert!(text.contains(&format!("\n{name}:")), "{name}");
                 let head = format!("function %{name}(");
-                assert!(clif.contains(&head) || name.ends_with(".level"), "{name}");
+                assert!(
+                    clif.contains(&head) || name.ends_with(".level") || name.ends_with(".claim"),
+                    "{name}"
+                );
             }
             assert!(!clif.contains("userextname") && !clif.contains("colocated u"));
             let labels: Vec<&str> = text.lines().filter_map(|l| l.strip_suffix(':')).collect();

@@ -3,8 +3,9 @@
 //!
 //! In: a [`Core`] and a processor family. Out: a [`Program`]: bytes and relocations, the same for memory, object files and listings.
 
-use attnc_tile::core::{Core, KEY_STEP};
+use attnc_tile::core::{Core, QUERY_STEP, TileFn};
 use cranelift_codegen::Context;
+use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
     ExtFuncData, ExternalName, FuncRef, GlobalValue, GlobalValueData, InstBuilder,
@@ -15,6 +16,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 use target_lexicon::Triple;
 
+use crate::claims;
 use crate::detect;
 use crate::dots::{Dot, dots};
 use crate::entry;
@@ -45,6 +47,8 @@ struct Body {
     isa: OwnedTargetIsa,
     moves: Vec<(Move, usize)>,
     fns: Vec<usize>,
+    /// Lanes and keys that each of `fns` computes in multiples of.
+    steps: Vec<(u32, u32)>,
 }
 
 /// How a function looks from outside.
@@ -96,10 +100,6 @@ pub(crate) fn compile_for(
     levels: &[Level],
     clif: bool,
 ) -> Result<Program, CodegenError> {
-    if core.key_step != KEY_STEP {
-        let found = core.key_step;
-        return Err(CodegenError::KeyStep { found });
-    }
     let data = core
         .tables
         .iter()
@@ -124,6 +124,7 @@ pub(crate) fn compile_for(
             isa: target.isa(triple.clone(), level)?,
             moves: Vec::new(),
             fns: Vec::new(),
+            steps: Vec::new(),
         })
     };
     let mut runs = Vec::new();
@@ -133,7 +134,7 @@ pub(crate) fn compile_for(
         runs.push(u.body(&mut b)?);
         if runs.len() == 1 {
             // What `plan` calls must run wherever the program does: the lowest level's.
-            (entries.moves, entries.fns) = (b.moves, b.fns);
+            (entries.moves, entries.fns, entries.steps) = (b.moves, b.fns, b.steps);
         }
     }
     let detect = if levels.len() > 1 {
@@ -161,13 +162,11 @@ impl Unit<'_> {
     /// Moves, tile functions and the task loop of a level; yields the latter.
     fn body(&mut self, body: &mut Body) -> Result<usize, CodegenError> {
         let core = self.core;
-        // A magnitude of 0 would make every element careful; thresholds are positive.
-        let careful = core.careful_above.to_bits().max(1);
         let name = |of: &str| format!("attnc_{}.{}.{of}", core.name, body.level.name());
         for kind in moves(core) {
             let name = name(&kind.name());
             let id = self.function(body, Head::local(&name, kind.params()), &[], |u| {
-                crate::moves::lower(&mut u.fx, kind, &u.args, careful);
+                crate::moves::lower(&mut u.fx, kind, &u.args, core);
             })?;
             body.moves.push((kind, id));
         }
@@ -185,9 +184,11 @@ impl Unit<'_> {
             let params = f.tiles.len() + f.scalars.len() + 1;
             let id = self.function(body, Head::local(&name, params), &made, |u| {
                 let dots: Vec<_> = kinds.iter().copied().zip(u.calls.iter().copied()).collect();
-                tiles::lower(&mut u.fx, f, &dots, &u.args);
+                tiles::lower(&mut u.fx, f, core.key_step, &dots, &u.args);
             })?;
+            let (id, steps) = self.claim(body.level, f, id)?;
             body.fns.push(id);
+            body.steps.push(steps);
         }
         let name = format!("attnc_{}.{}.tasks", core.name, body.level.name());
         let head = Head {
@@ -195,6 +196,40 @@ impl Unit<'_> {
             ..Head::local(&name, 4)
         };
         self.function(body, head, &[], entry::tasks)
+    }
+
+    /// The claim of a tile function whose portable body is `portable`, or that body where there is none; and the lanes and keys that it
+    /// computes in multiples of.
+    fn claim(
+        &mut self,
+        level: Level,
+        f: &TileFn,
+        portable: usize,
+    ) -> Result<(usize, (u32, u32)), CodegenError> {
+        let Some(claim) = claims::of(level, f, self.core.key_step)? else {
+            return Ok((portable, (QUERY_STEP, self.core.key_step)));
+        };
+        let (name, params) = {
+            let p = &self.functions[portable];
+            (format!("{}.claim", p.name), p.params)
+        };
+        let to_portable = ModuleReloc {
+            offset: claim.portable,
+            kind: Reloc::X86CallPCRel4,
+            name: ModuleRelocTarget::user(0, portable as u32),
+            addend: -4,
+        };
+        let id = self.push(Function {
+            name,
+            export: false,
+            params,
+            returns: Returns::Nothing,
+            align: 64,
+            bytes: claim.bytes,
+            relocs: vec![to_portable],
+            clif: String::new(),
+        });
+        Ok((id, claim.steps))
     }
 
     /// The entry points of the C ABI.
@@ -313,6 +348,7 @@ impl Unit<'_> {
             })
             .collect();
         let names = Names {
+            steps: &body.steps,
             core: self.core,
             layout: self.layout,
             moves,

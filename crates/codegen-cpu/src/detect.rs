@@ -6,7 +6,7 @@
 use iced_x86::code_asm::{CodeAssembler, eax, ebx, ecx, rbx};
 
 use crate::program::{CodegenError, Function, Returns};
-use crate::target::{CpuTarget, Level};
+use crate::target::{CpuTarget, Family, Level};
 
 /// CPUID leaf 1, ECX: FMA (12), OSXSAVE (27), AVX (28). (Intel SDM volume 2, CPUID.)
 const FMA_AVX_OSXSAVE: u32 = 1 << 12 | 1 << 27 | 1 << 28;
@@ -17,8 +17,8 @@ const AVX2: u32 = 1 << 5;
 
 /// The detecting function, where a family has more than one level.
 pub(crate) fn function(target: CpuTarget, op: &str) -> Result<Option<Function>, CodegenError> {
-    match target {
-        CpuTarget::X86_64 => Ok(Some(Function {
+    match target.family() {
+        Family::X86_64 => Ok(Some(Function {
             name: format!("attnc_{op}.level"),
             export: false,
             params: 0,
@@ -28,7 +28,7 @@ pub(crate) fn function(target: CpuTarget, op: &str) -> Result<Option<Function>, 
             relocs: Vec::new(),
             clif: String::new(),
         })),
-        CpuTarget::Aarch64 => Ok(None),
+        Family::Aarch64 => Ok(None),
     }
 }
 
