@@ -59,14 +59,16 @@ fn core(op: &Operator, target: CpuTarget, chunk: u32, more: u64) -> Core {
 
 /// A family with two levels; none where this machine has another.
 fn two_levels() -> Option<(CpuTarget, [Level; 2])> {
-    let target = CpuTarget::here()?;
-    match *target.levels() {
-        [a, b] if a.here() && b.here() => Some((target, [a, b])),
-        _ => {
-            println!("skipped: this machine runs one level");
-            None
+    for target in CpuTarget::ALL.into_iter().filter(|t| t.runs_here()) {
+        if let [a, b] = *target.levels()
+            && a.here()
+            && b.here()
+        {
+            return Some((target, [a, b]));
         }
     }
+    println!("skipped: this machine runs one level");
+    None
 }
 
 fn everything() -> Features {
@@ -227,8 +229,39 @@ fn an_object_of_several_bodies_serves_c_and_is_the_same_every_time() {
 }
 
 #[test]
+fn all_targets_of_a_family_share_a_program_and_the_most_demanding_one_runs() {
+    let op = operator();
+    for family in [CpuTarget::X86_64, CpuTarget::Aarch64].map(CpuTarget::family) {
+        let targets = CpuTarget::ALL.into_iter().filter(|t| t.family() == family);
+        let targets: Vec<CpuTarget> = targets.collect();
+        let cores: Vec<Core> = targets
+            .iter()
+            .map(|t| support::core(&op, &Choices::new(t.name())))
+            .collect();
+        // In whatever order they come.
+        let parts = cores.iter().zip(&targets).rev();
+        let parts: Vec<Part<'_>> = parts.map(|(c, t)| Part::of(c, *t)).collect();
+        let program = compile_parts(&parts, Detect::Machine).expect("code");
+        if !targets.iter().any(|t| t.runs_here()) {
+            continue;
+        }
+        let jit = Jit::link(&program).expect("code");
+        let levels = targets.iter().flat_map(|t| t.levels());
+        let best = levels.filter(|l| l.here()).max().copied();
+        assert_eq!(jit.level(&plan(&jit, 100).1), best);
+        let x = Inputs::generate(&Signature::from(&op), 1, 333, 8).expect("small");
+        let native = targets.iter().position(|t| Some(*t) == CpuTarget::here());
+        let core = &cores[native.expect("one of them")];
+        let got = in_memory(&op, &jit, core, &x);
+        let alone = Jit::new(core).expect("code");
+        assert!(got == in_memory(&op, &alone, core, &x));
+        judge(&op, &x, &got, "the best");
+    }
+}
+
+#[test]
 fn parts_that_cannot_stand_in_one_program_are_refused() {
-    let [x86, arm] = CpuTarget::ALL;
+    let [x86, arm] = [CpuTarget::X86_64, CpuTarget::Aarch64];
     let (one, two) = (
         operator(),
         Operator {

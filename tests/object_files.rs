@@ -8,7 +8,7 @@ use attnc::pipeline::Choices;
 use attnc::{Inputs, Signature};
 use attnc_codegen_cpu::{CpuTarget, Jit, asm, census, clif, compile, object};
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
-use attnc_tensor::{DType, Tensor};
+use attnc_tensor::DType;
 use object::{Object, ObjectSection, ObjectSymbol};
 use support::*;
 
@@ -95,7 +95,7 @@ fn every_head_dimension_and_type_becomes_code_for_every_processor() {
 #[test]
 fn one_program_name_twice_or_two_families_are_refused() {
     let op = operator("op", DType::F32, false);
-    let [x86, arm] = CpuTarget::ALL.map(|t| program(&op, t).1);
+    let [x86, arm] = [CpuTarget::X86_64, CpuTarget::Aarch64].map(|t| program(&op, t).1);
     let twice = object("o", &[x86.clone(), x86.clone()]).expect_err("defined twice");
     assert!(twice.to_string().contains("attnc_op"), "{twice}");
     assert!(object("o", &[x86, arm]).is_err());
@@ -218,7 +218,7 @@ fn listings_decode_every_byte_and_hold_no_addresses() {
                 assert!(text.contains(&format!("\n{name}:")), "{name}");
                 let head = format!("function %{name}(");
                 assert!(
-                    clif.contains(&head) || name.ends_with(".features"),
+                    clif.contains(&head) || name.ends_with(".features") || name.ends_with(".claim"),
                     "{name}"
                 );
             }

@@ -3,8 +3,9 @@
 //!
 //! In: a [`Core`] and a processor family. Out: a [`Program`]: bytes and relocations, the same for memory, object files and listings.
 
-use attnc_tile::core::{Core, KEY_STEP};
+use attnc_tile::core::{Core, QUERY_STEP, TileFn};
 use cranelift_codegen::Context;
+use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
     ExtFuncData, ExternalName, FuncRef, GlobalValue, GlobalValueData, InstBuilder,
@@ -15,6 +16,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 use target_lexicon::Triple;
 
+use crate::claims;
 use crate::detect::{self, Detect};
 use crate::dots::{Dot, dots};
 use crate::entry;
@@ -92,6 +94,8 @@ struct Body<'c> {
     isa: OwnedTargetIsa,
     moves: Vec<(Move, usize)>,
     fns: Vec<usize>,
+    /// Lanes and keys that each of `fns` computes in multiples of.
+    steps: Vec<(u32, u32)>,
 }
 
 /// How a function looks from outside.
@@ -152,20 +156,18 @@ pub(crate) fn compile_for(
     detect: Detect,
     clif: bool,
 ) -> Result<Program, CodegenError> {
-    let first = parts.first().ok_or(CodegenError::Empty)?;
+    let mut parts = parts.to_vec();
+    parts.sort_by_key(|p| p.levels.first().copied());
+    let first = *parts.first().ok_or(CodegenError::Empty)?;
     let mut levels: Vec<Level> = Vec::new();
-    for p in parts {
-        if p.target != first.target {
+    for p in &parts {
+        if p.target.family() != first.target.family() {
             let (a, b) = (first.target.name(), p.target.name());
             return Err(CodegenError::MixedFamilies(a, b));
         }
         if p.core.name != first.core.name {
             let names = [&first.core.name, &p.core.name].map(Clone::clone);
             return Err(CodegenError::Operators(names));
-        }
-        if p.core.key_step != KEY_STEP {
-            let found = p.core.key_step;
-            return Err(CodegenError::KeyStep { found });
         }
         for level in p.levels {
             if levels.contains(level) {
@@ -204,6 +206,7 @@ pub(crate) fn compile_for(
         isa: first.target.isa(triple.clone(), Level::Base)?,
         moves: Vec::new(),
         fns: Vec::new(),
+        steps: Vec::new(),
     };
     let entries = u.entries(&base, asking)?;
     Ok(Program {
@@ -253,6 +256,7 @@ impl Unit {
                 isa: part.target.isa(triple.clone(), level)?,
                 moves: Vec::new(),
                 fns: Vec::new(),
+                steps: Vec::new(),
             };
             let tasks = self.body(&mut body)?;
             let tables = match tables {
@@ -286,12 +290,10 @@ impl Unit {
     /// Moves, tile functions and the task loop of a level; yields the latter.
     fn body(&mut self, body: &mut Body<'_>) -> Result<usize, CodegenError> {
         let core = body.core;
-        // A magnitude of 0 would make every element careful; thresholds are positive.
-        let careful = core.careful_above.to_bits().max(1);
         for kind in moves(core) {
             let name = self.local(body, &kind.name());
             let id = self.function(body, Head::local(&name, kind.params()), &[], |u| {
-                crate::moves::lower(&mut u.fx, kind, &u.args, careful);
+                crate::moves::lower(&mut u.fx, kind, &u.args, core);
             })?;
             body.moves.push((kind, id));
         }
@@ -309,9 +311,11 @@ impl Unit {
             let params = f.tiles.len() + f.scalars.len() + 1;
             let id = self.function(body, Head::local(&name, params), &made, |u| {
                 let dots: Vec<_> = kinds.iter().copied().zip(u.calls.iter().copied()).collect();
-                tiles::lower(&mut u.fx, f, &dots, &u.args);
+                tiles::lower(&mut u.fx, f, core.key_step, &dots, &u.args);
             })?;
+            let (id, steps) = self.claim(body.level, f, core.key_step, id)?;
             body.fns.push(id);
+            body.steps.push(steps);
         }
         let name = self.local(body, "tasks");
         let head = Head {
@@ -319,6 +323,41 @@ impl Unit {
             ..Head::local(&name, 4)
         };
         self.function(body, head, &[], entry::tasks)
+    }
+
+    /// The claim of a tile function whose portable body is `portable`, or that body where there is none; and the lanes and keys that it
+    /// computes in multiples of.
+    fn claim(
+        &mut self,
+        level: Level,
+        f: &TileFn,
+        key_step: u32,
+        portable: usize,
+    ) -> Result<(usize, (u32, u32)), CodegenError> {
+        let Some(claim) = claims::of(level, f, key_step)? else {
+            return Ok((portable, (QUERY_STEP, key_step)));
+        };
+        let (name, params) = {
+            let p = &self.functions[portable];
+            (format!("{}.claim", p.name), p.params)
+        };
+        let to_portable = ModuleReloc {
+            offset: claim.portable,
+            kind: Reloc::X86CallPCRel4,
+            name: ModuleRelocTarget::user(0, portable as u32),
+            addend: -4,
+        };
+        let id = self.push(Function {
+            name,
+            export: false,
+            params,
+            returns: Returns::Nothing,
+            align: 64,
+            bytes: claim.bytes,
+            relocs: vec![to_portable],
+            clif: String::new(),
+        });
+        Ok((id, claim.steps))
     }
 
     /// The entry points of the C ABI; `asking` tells what the machine has.
@@ -422,6 +461,7 @@ impl Unit {
             })
             .collect();
         let names = Names {
+            steps: &body.steps,
             core: body.core,
             layout: body.layout,
             moves,

@@ -61,15 +61,18 @@ fn reserve(p: &Program) -> usize {
 }
 
 impl Jit {
-    /// Compiles `core` for the processor this runs on, and of its levels only the highest that the machine has: compiling stands before
+    /// Compiles `core` for its target, and of that target's levels only the highest that the machine has: compiling stands before
     /// every first run. Its functions are byte for byte those of the whole program; only `plan` and `run`, which choose, differ.
     ///
     /// # Errors
-    /// When the processor is unknown, or (a bug) Cranelift refuses the code.
+    /// When this machine does not run the target, or (a bug) Cranelift refuses the code.
     pub fn new(core: &Core) -> Result<Jit, CodegenError> {
-        let target = CpuTarget::here().ok_or(CodegenError::Machine(std::env::consts::ARCH))?;
+        let target = CpuTarget::of_name(&core.target)
+            .ok_or_else(|| CodegenError::Foreigner(core.target.clone()))?;
         let levels = target.levels().iter().filter(|l| l.here()).max();
-        let level = levels.ok_or(CodegenError::Machine(target.name()))?;
+        let level = levels
+            .filter(|_| target.runs_here())
+            .ok_or(CodegenError::OtherMachine(target.name()))?;
         let part = Part {
             core,
             target,
@@ -89,7 +92,7 @@ impl Jit {
     /// A program for another processor; no memory.
     pub fn link(program: &Program) -> Result<Jit, CodegenError> {
         let target = program.target();
-        if CpuTarget::here() != Some(target) {
+        if !target.runs_here() {
             return Err(CodegenError::OtherMachine(target.name()));
         }
         let isa = target.isa(Triple::host(), Level::Base)?;

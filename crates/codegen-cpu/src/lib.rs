@@ -5,6 +5,7 @@
 //! process's memory ([`Jit`]), into object files and into listings unchanged. Portable 128-bit kernels; nothing of the host's library
 //! is called from generated code.
 
+mod claims;
 mod compile;
 mod convert;
 mod detect;
@@ -35,4 +36,4 @@ pub use layout::{
 pub use listing::{asm, census, clif};
 pub use object::object;
 pub use program::{CodegenError, Program};
-pub use target::{CpuTarget, Level};
+pub use target::{CpuTarget, Family, Level};

@@ -3,7 +3,6 @@
 //!
 //! In (made by [`crate::compile`]): functions with their relocations, tables. Out: the same in any Cranelift module.
 
-use attnc_tile::core::KEY_STEP;
 use cranelift_codegen::ir::{AbiParam, Signature, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_module::{
@@ -16,23 +15,12 @@ use crate::target::CpuTarget;
 /// Why code could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CodegenError {
-    /// The machine has no Cranelift back end.
-    #[error("this machine's processor ({0}) is not one that the code generator knows")]
-    Machine(&'static str),
     /// The program was compiled for another processor.
-    #[error("the program was compiled for {0}, not for this machine")]
+    #[error("the program is for {0}, which this machine does not run")]
     OtherMachine(&'static str),
     /// A target that is no processor family of this code generator.
     #[error("no machine code for the target {0} is made by this back end")]
     Foreigner(String),
-    /// A program whose keys are padded to other steps than the kernels take: edited text, or the schedule of another target.
-    #[error(
-        "programs with key_step = {found} have no CPU kernels; these take {KEY_STEP} keys at a time"
-    )]
-    KeyStep {
-        /// What the program says.
-        found: u32,
-    },
     /// Cranelift has no back end for a family that we name: a bug of ours.
     #[error(transparent)]
     Target(cranelift_codegen::isa::LookupError),

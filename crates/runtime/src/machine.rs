@@ -32,19 +32,12 @@ impl Cpu {
 
     /// What it takes beyond the family's baseline.
     pub fn needs(self) -> Features {
-        const V3: Features = Features::of(&[Feature::Avx2, Feature::Fma]);
-        const V4: Features = V3.with(Features::of(&[
-            Feature::Avx512F,
-            Feature::Avx512Bw,
-            Feature::Avx512Dq,
-            Feature::Avx512Vl,
-        ]));
-        const AMX: Features = V4.with(Features::of(&[Feature::AmxTile, Feature::AmxBf16]));
+        const AMX: Features = Features::of(&[Feature::AmxTile, Feature::AmxBf16]);
         match self {
             Cpu::X86_64 | Cpu::Aarch64 => Features::NONE,
-            Cpu::X86_64V3 => V3,
-            Cpu::X86_64V4 => V4,
-            Cpu::X86_64Amx => AMX,
+            Cpu::X86_64V3 => Level::V3.needs(),
+            Cpu::X86_64V4 => Level::V4.needs(),
+            Cpu::X86_64Amx => Level::V4.needs().with(AMX),
         }
     }
 }

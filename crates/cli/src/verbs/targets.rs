@@ -29,13 +29,13 @@ const TARGETS: &[Row] = &[
     },
     Row {
         target: TargetName::X86_64V3,
-        about: "AVX2 and FMA",
-        built: false,
+        about: "256-bit kernels: AVX2 and FMA",
+        built: true,
     },
     Row {
         target: TargetName::X86_64V4,
-        about: "AVX-512",
-        built: false,
+        about: "512-bit kernels: AVX-512",
+        built: true,
     },
     Row {
         target: TargetName::X86_64Amx,
