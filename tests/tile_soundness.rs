@@ -20,6 +20,7 @@ fn schedule() -> Schedule {
         slots: 2,
         keep_panels: true,
         key_step: 5,
+        settle: 2,
         spaces: attnc_schedule::Spaces::CPU,
     }
 }

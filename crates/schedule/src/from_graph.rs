@@ -9,7 +9,7 @@ use attnc_graph::{
     Branch, Exponential, NodeRef, Offsets, Op, OpGraph, Ragged, RowMap, Rows, Segment, divides,
 };
 
-use crate::nest::{Combine, Group, Nest, Term, WHOLE};
+use crate::nest::{Combine, FEW, Group, Nest, Term, WHOLE};
 
 /// Why a graph has no schedule.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -70,6 +70,10 @@ pub fn nest(g: &OpGraph) -> Result<Nest, ScheduleError> {
             .into_iter()
             .flat_map(|g| g.terms.into_iter().map(|t| Group { terms: vec![t] }))
             .collect();
+    }
+    if r.groups.len() > FEW && r.combine == Combine::Stream {
+        // One chain of sums through so many groups would lose too much.
+        r.combine = Combine::Join;
     }
     Ok(Nest {
         name: h.name.clone(),

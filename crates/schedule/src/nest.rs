@@ -101,6 +101,8 @@ pub struct Schedule {
     pub keep_panels: bool,
     /// Keys are processed in steps of this many; `nk` is a multiple of it.
     pub key_step: u32,
+    /// Steps of a state before it is settled in a compensated sum; 0: states of any length stay plain.
+    pub settle: u32,
     /// Where things live.
     pub spaces: Spaces,
 }
@@ -149,6 +151,7 @@ impl Schedule {
             slots: u32::try_from(groups).unwrap_or(u32::MAX).clamp(1, 8),
             keep_panels: true,
             key_step: KEY_STEP,
+            settle: 32,
             spaces: Spaces::CPU,
         }
     }
@@ -183,6 +186,7 @@ impl Schedule {
             slots: 1,
             keep_panels: false,
             key_step: 8,
+            settle: 0,
             spaces: Spaces::GPU,
         }
     }
@@ -201,6 +205,9 @@ impl Schedule {
             Combine::Mix { .. } => s.chunk /= 2,
             Combine::Stream | Combine::Join | Combine::Merge => {}
         }
+        if nest.many() {
+            s.chunk /= 2;
+        }
         s
     }
 }
@@ -210,7 +217,28 @@ fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
+/// More groups than this are added up in a compensated sum.
+pub(crate) const FEW: usize = 16;
+
+impl Nest {
+    /// Whether so many groups come together that their sum is compensated.
+    pub(crate) fn many(&self) -> bool {
+        self.groups.len() > FEW
+    }
+}
+
 impl Group {
+    /// The most steps of at most `nk` keys, in panels of at most `panel`, that one row goes through: each class of keys in each region
+    /// begins a run of its own.
+    pub(crate) fn most_steps(&self, nk: u32, panel: u32) -> i64 {
+        let keys = self.terms.iter().fold(0i64, |sum, t| {
+            sum.saturating_add((t.segment - 1) / t.dilation + 1)
+        });
+        let terms = self.terms.len() as i64;
+        let classes = if terms < 6 { (1 << terms) - 1 } else { 64 };
+        keys / i64::from(nk) + keys / i64::from(panel) + (2 * terms - 1) * classes
+    }
+
     /// The period of the masks: the least common multiple of the dilations; `None` beyond 64 unless there is one branch only.
     pub fn period(&self) -> Option<i64> {
         let lcm = self.terms.iter().try_fold(1i64, |l, t| {

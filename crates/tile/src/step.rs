@@ -8,7 +8,10 @@
 //! "Online normalizer calculation for softmax"; Rabe and Staats, "Self-attention does not need O(n^2) memory"). States that differ
 //! only in m are equal; m is always finite unless the row is NaN, so an empty state has m = -MAX.
 
+mod sums;
+
 use crate::core::{Axis, Elem, Expr, Guard, OpKind, Red, Scalar, Tile, TileFn, TileOp, TileTy};
+pub use sums::{join, mix, normalize, open, settle};
 
 /// Which exponential the scores go through, with the scale that belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -421,69 +424,6 @@ pub fn zeros(e: Extents, softmax: Softmax) -> TileFn {
     b.map(l, fma(t(l), t(a), softmax.exp(sub(t(z), t(m2)))));
     b.map(o, mul(t(o), t(a)));
     b.map(m, t(m2));
-    b.f
-}
-
-/// `join(cm, cl, co, m, l, o; live_q)`: the first state takes in the second (the commutative monoid of states).
-pub fn join(e: Extents, softmax: Softmax) -> TileFn {
-    let mut b = Build::new("join", e, false);
-    let (cm, cl, co) = b.state("c");
-    let (m, l, o) = b.state("");
-    let (m2, a, d) = (b.temp("m2", ROW), b.temp("a", ROW), b.temp("d", ROW));
-    b.map(m2, max(t(m), t(cm)));
-    b.map(a, softmax.exp(sub(t(cm), t(m2))));
-    b.map(d, softmax.exp(sub(t(m), t(m2))));
-    b.map(cl, fma(t(cl), t(a), mul(t(l), t(d))));
-    b.map(co, fma(t(co), t(a), mul(t(o), t(d))));
-    b.map(cm, t(m2));
-    b.f
-}
-
-/// `normalize(m, l, o; live_q)`: the state of the pair (out, lse): o / l, sum 1, exponent lse. What an unfused merge works on.
-pub fn normalize(e: Extents, softmax: Softmax) -> TileFn {
-    let mut b = Build::new("normalize", e, false);
-    let (m, l, o) = b.state("");
-    b.map(o, if_eq(t(l), c(0.0), t(o), div(t(o), t(l))));
-    b.map(m, if_eq(t(l), c(0.0), t(m), add(t(m), softmax.log(t(l)))));
-    b.map(l, if_eq(t(l), c(0.0), c(0.0), c(1.0)));
-    b.f
-}
-
-/// `mix(cm, cl, co, fb, seen, m, l, o, one; live_q)`: `join` under zero_lse = uncovered. A branch that shows a row exactly one key
-/// (`one` = 1) of score exactly 0 does not cover it: its output goes to the fallback sum `fb` instead; `seen` counts the others.
-pub fn mix(e: Extents, softmax: Softmax) -> TileFn {
-    let mut b = Build::new("mix", e, false);
-    let (cm, cl, co) = b.state("c");
-    let fb = b.tile("fb", HEAD);
-    let seen = b.tile("seen", ROW);
-    let (m, l, o) = b.state("");
-    let one = b.tile("one", ROW);
-    let h = b.temp("h", ROW);
-    let (m1, m2, a, d) = (
-        b.temp("m1", ROW),
-        b.temp("m2", ROW),
-        b.temp("a", ROW),
-        b.temp("d", ROW),
-    );
-    b.map(
-        h,
-        if_eq(t(one), c(1.0), if_eq(t(m), c(0.0), c(1.0), c(0.0)), c(0.0)),
-    );
-    b.map(m1, if_eq(t(h), c(1.0), c(EMPTY), t(m)));
-    b.map(m2, max(t(m1), t(cm)));
-    b.map(a, softmax.exp(sub(t(cm), t(m2))));
-    b.map(d, softmax.exp(sub(t(m1), t(m2))));
-    b.map(
-        cl,
-        fma(t(cl), t(a), if_eq(t(h), c(1.0), c(0.0), mul(t(l), t(d)))),
-    );
-    b.map(
-        co,
-        fma(t(co), t(a), if_eq(t(h), c(1.0), c(0.0), mul(t(o), t(d)))),
-    );
-    b.map(cm, t(m2));
-    b.map(fb, add(t(fb), if_eq(t(h), c(1.0), t(o), c(0.0))));
-    b.map(seen, sub(add(t(seen), c(1.0)), t(h)));
     b.f
 }
 

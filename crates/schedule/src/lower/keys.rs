@@ -5,7 +5,7 @@ use attnc_tile::core::{FnId, Lie, Place, Port, Val, View};
 
 use super::classes::{self, Branches};
 use super::parts::TAG;
-use super::rows::{TileAt, each_tile, first_place};
+use super::rows::{self, TileAt, each_tile, first_place};
 use super::{Parts, Task, log_fn};
 use crate::code::Code;
 
@@ -357,6 +357,10 @@ fn tile(c: &mut Code, p: &Parts, sweep: Sweep, slot: Val, at: Val, count: Val, r
         let careful = c.or(qf, kf);
         let (low, high) = (c.get(p.low), c.get(p.high));
         let nk = c.c(i64::from(p.sched.nk));
+        match sweep {
+            Sweep::Peak(_) => {}
+            Sweep::Step(_) => rows::settle(c, p, t, count),
+        }
         let zero = c.c(0);
         c.range(zero, count, nk, |c, kb| {
             let live_k = c.sub(count, kb);

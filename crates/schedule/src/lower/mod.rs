@@ -10,6 +10,7 @@ mod classes;
 mod keys;
 mod parts;
 mod rows;
+mod zeros;
 
 use attnc_tile::core::{Arg, Core, CountFn, Lie, Port, Val, View};
 use attnc_tile::step::EMPTY;
@@ -138,6 +139,11 @@ fn body(c: &mut Code, p: &Parts) {
         }
         let width = p.nest.head_dim;
         c.fill(View::Work { buf: s.o, width }, idx, rows, 0.0);
+        if let Some((e, _)) = p.chunk_errors {
+            let l = View::Work { buf: e.l, width: 1 };
+            c.fill(l, idx, rows, 0.0);
+            c.fill(View::Work { buf: e.o, width }, idx, rows, 0.0);
+        }
         if let Some(x) = p.mixing {
             c.fill(
                 View::Work {

@@ -4,6 +4,7 @@
 use attnc_tile::core::{BufId, Core, FnId, Layout, Place, PlanId, Space, TableId, Val};
 use attnc_tile::step::{self, Extents, Softmax};
 
+use super::rows::TileAt;
 use crate::code::{Code, within, within_seq};
 use crate::nest::{Combine, Nest, Schedule};
 
@@ -58,6 +59,24 @@ pub(crate) struct TileState {
     pub(crate) o: Place,
 }
 
+/// What rounding took from the `l` and `o` of a compensated sum.
+#[derive(Clone, Copy)]
+pub(crate) struct ErrorBufs {
+    pub(crate) l: BufId,
+    pub(crate) o: BufId,
+}
+
+/// The compensated sums of the tiles of a row block, into which their states are settled.
+#[derive(Clone, Copy)]
+pub(crate) struct Settled {
+    pub(crate) state: StateBufs,
+    pub(crate) errors: ErrorBufs,
+    /// By tile: steps since its state was settled.
+    pub(crate) steps: BufId,
+    pub(crate) open: FnId,
+    pub(crate) settle: FnId,
+}
+
 /// The tile functions in use.
 #[derive(Clone, Copy)]
 pub(crate) struct Fns {
@@ -68,7 +87,7 @@ pub(crate) struct Fns {
     pub(crate) finish: FnId,
     pub(crate) zeros: Option<FnId>,
     pub(crate) normalize: Option<FnId>,
-    /// `join` or `mix`.
+    /// `join`, `settle` or `mix`.
     pub(crate) join: Option<FnId>,
 }
 
@@ -125,10 +144,14 @@ pub(crate) struct Parts<'a> {
     pub(crate) q: BufId,
     /// States of the tiles of a row block.
     pub(crate) state: StateBufs,
+    /// Where the states of long rows are settled.
+    pub(crate) settled: Option<Settled>,
     /// One tile for what the chunk's state is loaded into beside `state`.
     pub(crate) other: Option<StateBufs>,
     /// State by row of the chunk.
     pub(crate) chunk_state: Option<StateBufs>,
+    /// Errors of the chunk's states where many groups come together, and one tile for them.
+    pub(crate) chunk_errors: Option<(ErrorBufs, ErrorBufs)>,
     pub(crate) mixing: Option<Mixing>,
     /// log(count), log(zeros), lse: row vectors of one tile.
     pub(crate) t: BufId,
@@ -223,6 +246,18 @@ impl<'a> Parts<'a> {
         let (panels, lie) = sched.spaces.panels;
         let through = super::through_chunk(nest);
         let mix = matches!(nest.combine, Combine::Mix { .. });
+        let many = nest.many() && through;
+        let steps = nest
+            .groups
+            .iter()
+            .map(|g| g.most_steps(sched.nk, sched.panel));
+        // A stream is one state through all groups.
+        let steps = match nest.combine {
+            Combine::Stream => steps.fold(0, i64::saturating_add),
+            Combine::Join | Combine::Merge | Combine::Mix { .. } => steps.fold(0, i64::max),
+        };
+        let long = sched.settle > 0 && steps > i64::from(sched.settle);
+        let settle = (long || many && !mix).then(|| c.function(step::settle(e, softmax)));
         let fns = Fns {
             init: c.function(step::init(e)),
             step: c.function(step::step(e, softmax, nest.causal)),
@@ -240,8 +275,9 @@ impl<'a> Parts<'a> {
                 .then(|| c.function(step::normalize(e, softmax))),
             join: match nest.combine {
                 Combine::Stream => None,
+                Combine::Join | Combine::Merge if many => settle,
                 Combine::Join | Combine::Merge => Some(c.function(step::join(e, softmax))),
-                Combine::Mix { .. } => Some(c.function(step::mix(e, softmax))),
+                Combine::Mix { .. } => Some(c.function(step::mix(e, softmax, many))),
             },
         };
         let (tags, kpos, kflag, k, v) = (
@@ -304,8 +340,29 @@ impl<'a> Parts<'a> {
             v,
             q: float(c, "q_tiles", rows * d),
             state: state(c, "tile", rows),
+            settled: settle.filter(|_| long).map(|settle| Settled {
+                state: state(c, "settled", rows),
+                errors: ErrorBufs {
+                    l: float(c, "settled_error_l", rows),
+                    o: float(c, "settled_error_o", rows * d),
+                },
+                steps: c.ints("tile_steps", rows / mq, within(0, i64::from(sched.settle))),
+                open: c.function(step::open(e)),
+                settle,
+            }),
             other: (through && nest.combine != Combine::Stream).then(|| state(c, "other", mq)),
             chunk_state: through.then(|| chunk_state(c)),
+            chunk_errors: many.then(|| {
+                let chunk = ErrorBufs {
+                    l: kept(c, "chunk_error_l", chunk),
+                    o: kept(c, "chunk_error_o", chunk * d),
+                };
+                let tile = ErrorBufs {
+                    l: float(c, "other_error_l", mq),
+                    o: float(c, "other_error_o", mq * d),
+                };
+                (chunk, tile)
+            }),
             mixing: mix.then(|| Mixing {
                 fallback: kept(c, "chunk_fallback", chunk * d),
                 seen: kept(c, "chunk_seen", chunk),
@@ -323,19 +380,49 @@ impl<'a> Parts<'a> {
 
     /// The state of the tile whose first lane is `lane`; `at_o` is `lane * D`.
     pub(crate) fn tile_state(&self, lane: Val, at_o: Val) -> TileState {
-        TileState {
-            m: Place {
-                buf: self.state.m,
-                at: lane,
+        state_at(self.state, lane, at_o)
+    }
+}
+
+fn state_at(s: StateBufs, lane: Val, at_o: Val) -> TileState {
+    let row = |buf| Place { buf, at: lane };
+    TileState {
+        m: row(s.m),
+        l: row(s.l),
+        o: Place { buf: s.o, at: at_o },
+    }
+}
+
+impl TileState {
+    /// As arguments.
+    pub(crate) fn places(self) -> [Place; 3] {
+        [self.m, self.l, self.o]
+    }
+}
+
+impl Settled {
+    /// The sum of the tile whose first lane is `lane`.
+    pub(crate) fn tile_state(&self, lane: Val, at_o: Val) -> TileState {
+        state_at(self.state, lane, at_o)
+    }
+
+    /// `open` or `settle` the state of a tile.
+    pub(crate) fn call(&self, c: &mut Code, f: FnId, p: &Parts, t: TileAt) {
+        let errors = [
+            Place {
+                buf: self.errors.l,
+                at: t.lane,
             },
-            l: Place {
-                buf: self.state.l,
-                at: lane,
+            Place {
+                buf: self.errors.o,
+                at: t.wide,
             },
-            o: Place {
-                buf: self.state.o,
-                at: at_o,
-            },
-        }
+        ];
+        let mut tiles = self.tile_state(t.lane, t.wide).places().to_vec();
+        tiles.extend(errors);
+        tiles.extend(p.tile_state(t.lane, t.wide).places());
+        c.call(f, tiles, vec![t.live]);
+        let zero = c.c(0);
+        c.store(self.steps, t.number, zero);
     }
 }

@@ -5,7 +5,7 @@ use attnc_tile::core::{Place, Port, Val, View};
 
 use super::classes::{self, Branches};
 use super::parts::{BEHIND, TileState};
-use super::{Parts, Task, columns, keys, log_fn, through_chunk};
+use super::{Parts, Task, columns, keys, through_chunk, zeros};
 use crate::code::Code;
 use crate::nest::Combine;
 
@@ -117,7 +117,7 @@ fn cell(c: &mut Code, p: &Parts, task: &Task, g: Val, branches: Branches, lo: Va
             keys::cell(c, p, task, g, branches, sweep, limit, r0, live);
         }
         if p.fns.zeros.is_some() {
-            each_tile(c, p, live, |c, t| take_zeros(c, p, r0, t));
+            each_tile(c, p, live, |c, t| zeros::take(c, p, r0, t));
         }
         let sweep = keys::Sweep::Step(p.fns.step);
         keys::cell(c, p, task, g, branches, sweep, limit, r0, live);
@@ -194,7 +194,7 @@ fn row(
         let high = c.max(high, compare);
         c.set(p.high, high);
         if p.nest.zero_keys || p.mixing.is_some() {
-            zero_keys(c, p, branches, n, compare, mask, at);
+            zeros::count(c, p, branches, n, compare, mask, at);
         }
         let at = c.addc(at, 1);
         c.set(p.count, at);
@@ -206,82 +206,6 @@ fn row(
             c.when(real, enter);
         }
         Some(_) | None => enter(c),
-    }
-}
-
-/// How many zero keys row `at` sees, by weight, and whether it sees exactly one key at all.
-///
-/// The phase of a branch has ceil(w'/r) places in a filled segment (semantics.md, `ragged = zero_keys`); the real ones come first, and
-/// a causal row sees the places up to its own.
-fn zero_keys(
-    c: &mut Code,
-    p: &Parts,
-    branches: Branches,
-    n: Val,
-    compare: Val,
-    mask: Val,
-    at: Val,
-) {
-    let zero = c.c(0);
-    c.set(p.any, zero);
-    c.set(p.low, zero);
-    c.upto(branches.count, |c, i| {
-        let bit = c.shr(mask, i);
-        let one = c.c(1);
-        let bit = c.and(bit, one);
-        c.when(bit, |c| {
-            let branch = c.add(branches.begin, i);
-            let (w, r) = (c.plan(p.clipped, branch), c.at(p.dilation, branch));
-            let (start, end) = (c.load(p.seg_start, i), c.load(p.seg_end, i));
-            let offset = c.load(p.offset, i);
-            let zero = c.c(0);
-            // Real keys: places below the segment's real length with the phase.
-            let real_len = c.sub(end, start);
-            let real = c.sub(real_len, offset);
-            let real = c.max(real, zero);
-            let real = c.ceil_div(real, r);
-            let filled = c.ceil_div(w, r);
-            let places = if p.nest.causal {
-                // A padding query compares as behind everything: its own place counts from the row.
-                let place = if p.nest.displaced {
-                    let grid = c.mul(filled, r);
-                    c.rem(n, grid)
-                } else {
-                    let place = c.sub(compare, start);
-                    c.max(place, zero)
-                };
-                let behind = c.sub(place, offset);
-                let behind = c.max(behind, zero);
-                let behind = c.div(behind, r);
-                c.addc(behind, 1)
-            } else {
-                filled
-            };
-            let seen = c.min(real, places);
-            let zeros = c.sub(places, seen);
-            let zeros = c.max(zeros, zero);
-            let weight = c.at(p.weight, branch);
-            let weighted = c.mul(zeros, weight);
-            let sum = c.get(p.any);
-            let sum = c.add(sum, weighted);
-            c.set(p.any, sum);
-            let all = if p.nest.zero_keys { places } else { seen };
-            let keys = c.get(p.low);
-            let keys = c.add(keys, all);
-            c.set(p.low, keys);
-        });
-    });
-    if p.nest.zero_keys {
-        let zeros = c.get(p.any);
-        let zero = c.c(0);
-        let zeros = c.max(zeros, zero);
-        c.store(p.rzeros, at, zeros);
-    }
-    if let Some(x) = p.mixing {
-        let keys = c.get(p.low);
-        let one = c.c(1);
-        let single = c.eq(keys, one);
-        c.store(x.one, at, single);
     }
 }
 
@@ -355,25 +279,39 @@ fn begin_tile(c: &mut Code, p: &Parts, task: &Task, r0: Val, t: TileAt) {
     if p.chunk_state.is_some() && p.nest.combine == Combine::Stream {
         load_chunk(c, p, state, row, t.live);
     } else {
-        c.call(p.fns.init, vec![state.m, state.l, state.o], vec![t.live]);
+        c.call(p.fns.init, state.places().to_vec(), vec![t.live]);
+    }
+    if let Some(s) = p.settled {
+        s.call(c, s.open, p, t);
     }
 }
 
-/// Takes the zero keys of a tile's rows into its states.
-fn take_zeros(c: &mut Code, p: &Parts, r0: Val, t: TileAt) {
-    let Some(f) = p.fns.zeros else { return };
-    let at = c.add(r0, t.lane);
-    let state = p.tile_state(t.lane, t.wide);
-    let z = c.start(p.z);
-    let counts = Place { buf: p.rzeros, at };
-    c.counts(z, counts, t.live, log_fn(p.nest));
-    c.call(f, vec![state.m, state.l, state.o, z], vec![t.live]);
+/// Before the steps through `keys` more keys: settles the state of a tile that has gone through as many as it may.
+pub(crate) fn settle(c: &mut Code, p: &Parts, t: TileAt, keys: Val) {
+    let Some(s) = p.settled else { return };
+    let nk = c.c(i64::from(p.sched.nk));
+    let steps = c.ceil_div(keys, nk);
+    let most = c.c(i64::from(p.sched.settle));
+    let before = c.load(s.steps, t.number);
+    let after = c.add(before, steps);
+    let over = c.lt(most, after);
+    c.when(over, |c| s.call(c, s.settle, p, t));
+    let before = c.load(s.steps, t.number);
+    let after = c.add(before, steps);
+    let after = c.min(after, most);
+    c.store(s.steps, t.number, after);
 }
 
 /// Finishes the rows of a tile, or gives their states back to the chunk.
 fn end_tile(c: &mut Code, p: &Parts, task: &Task, r0: Val, t: TileAt) {
     let row = c.add(r0, t.lane);
-    let state = p.tile_state(t.lane, t.wide);
+    let state = match p.settled {
+        Some(s) => {
+            s.call(c, s.settle, p, t);
+            s.tile_state(t.lane, t.wide)
+        }
+        None => p.tile_state(t.lane, t.wide),
+    };
     if !through_chunk(p.nest) {
         let lse = c.start(p.lse);
         c.call(
@@ -385,7 +323,7 @@ fn end_tile(c: &mut Code, p: &Parts, task: &Task, r0: Val, t: TileAt) {
         return;
     }
     if let Some(f) = p.fns.normalize {
-        c.call(f, vec![state.m, state.l, state.o], vec![t.live]);
+        c.call(f, state.places().to_vec(), vec![t.live]);
     }
     let (Some(other), Some(join)) = (p.other, p.fns.join) else {
         store_chunk(c, p, state, row, t.live);
@@ -397,12 +335,20 @@ fn end_tile(c: &mut Code, p: &Parts, task: &Task, r0: Val, t: TileAt) {
         o: c.start(other.o),
     };
     load_chunk(c, p, chunk, row, t.live);
-    let mut tiles = vec![chunk.m, chunk.l, chunk.o];
+    let mut tiles = chunk.places().to_vec();
+    for (view, place) in errors_of(c, p) {
+        let idx = Place {
+            buf: p.ridx,
+            at: row,
+        };
+        c.gather(place, columns(p.sched), view, idx, t.live, None);
+        tiles.push(place);
+    }
     let mixing = p.mixing.map(|x| (x, load_mixing(c, p, row, t.live)));
     if let Some((_, places)) = &mixing {
         tiles.extend(places.iter().copied());
     }
-    tiles.extend([state.m, state.l, state.o]);
+    tiles.extend(state.places());
     if let Some((x, _)) = &mixing {
         let one = c.start(x.tile_one);
         c.counts(
@@ -418,6 +364,13 @@ fn end_tile(c: &mut Code, p: &Parts, task: &Task, r0: Val, t: TileAt) {
     }
     c.call(join, tiles, vec![t.live]);
     store_chunk(c, p, chunk, row, t.live);
+    for (view, place) in errors_of(c, p) {
+        let idx = Place {
+            buf: p.ridx,
+            at: row,
+        };
+        c.scatter(view, idx, t.live, place, columns(p.sched));
+    }
     if let Some((x, places)) = mixing {
         let idx = Place {
             buf: p.ridx,
@@ -462,6 +415,30 @@ fn parts_of(c: &Parts, t: TileState) -> Vec<(View, Place)> {
                 width: c.nest.head_dim,
             },
             t.o,
+        ),
+    ]
+}
+
+/// The errors of the chunk's states as views, beside one tile of them.
+fn errors_of(c: &mut Code, p: &Parts) -> Vec<(View, Place)> {
+    let Some((chunk, tile)) = p.chunk_errors else {
+        return Vec::new();
+    };
+    let width = p.nest.head_dim;
+    vec![
+        (
+            View::Work {
+                buf: chunk.l,
+                width: 1,
+            },
+            c.start(tile.l),
+        ),
+        (
+            View::Work {
+                buf: chunk.o,
+                width,
+            },
+            c.start(tile.o),
         ),
     ]
 }
