@@ -20,6 +20,8 @@ fn schedule() -> Schedule {
         slots: 2,
         keep_panels: true,
         key_step: 5,
+        stages: 1,
+        warps: 1,
         spaces: attnc_schedule::Spaces::CPU,
     }
 }

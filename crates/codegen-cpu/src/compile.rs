@@ -3,7 +3,7 @@
 //!
 //! In: a [`Core`] and a processor family. Out: a [`Program`]: bytes and relocations, the same for memory, object files and listings.
 
-use attnc_tile::core::{Core, KEY_STEP};
+use attnc_tile::core::{Buf, Core, Elem, Inst, KEY_STEP};
 use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
@@ -88,6 +88,48 @@ pub fn compile(core: &Core, target: CpuTarget) -> Result<Program, CodegenError> 
     compile_for(core, target, &target.linux(), target.levels(), false)
 }
 
+/// The first thing in a program that only a block of warps can do.
+fn block_only(core: &Core) -> Option<String> {
+    fn inside(code: &[Inst]) -> Option<&'static str> {
+        code.iter().find_map(|inst| match inst {
+            Inst::Gather { ahead: true, .. } => Some("an asynchronous gather"),
+            Inst::Inspect(..) => Some("`inspect`"),
+            Inst::Queued(_) => Some("`queued`"),
+            Inst::Commit => Some("`commit`"),
+            Inst::Wait(_) => Some("`wait`"),
+            Inst::Release => Some("`release`"),
+            Inst::Barrier => Some("`barrier`"),
+            Inst::For { .. } | Inst::Walk { .. } | Inst::If { .. } => {
+                inst.blocks().into_iter().find_map(inside)
+            }
+            Inst::Const(..)
+            | Inst::Arg(..)
+            | Inst::Bin(..)
+            | Inst::Select(..)
+            | Inst::Table(..)
+            | Inst::Plan(..)
+            | Inst::PlanStore(..)
+            | Inst::Load(..)
+            | Inst::Store(..)
+            | Inst::Floats { .. }
+            | Inst::Gather { ahead: false, .. }
+            | Inst::Scatter { .. }
+            | Inst::Fill { .. }
+            | Inst::Call { .. } => None,
+        })
+    }
+    for (name, x) in [("warps", core.warps), ("stages", core.stages)] {
+        if x != 1 {
+            return Some(format!("{x} {name}"));
+        }
+    }
+    let strange = |b: &&Buf| b.staged || b.elem == Elem::Data;
+    if let Some(b) = core.bufs.iter().find(strange) {
+        return Some(format!("the staged or unconverted buffer `{}`", b.name));
+    }
+    inside(&core.body).map(str::to_string)
+}
+
 /// Compiles `core` for some levels of `target`, at least one, under the calling convention of `triple`; `clif`: keep Cranelift's form.
 pub(crate) fn compile_for(
     core: &Core,
@@ -99,6 +141,9 @@ pub(crate) fn compile_for(
     if core.key_step != KEY_STEP {
         let found = core.key_step;
         return Err(CodegenError::KeyStep { found });
+    }
+    if let Some(what) = block_only(core) {
+        return Err(CodegenError::Block { what });
     }
     let data = core
         .tables

@@ -33,6 +33,12 @@ pub enum CodegenError {
         /// What the program says.
         found: u32,
     },
+    /// A program that says what only blocks of warps do: edited text, or the schedule of another target.
+    #[error("a CPU has no meaning for {what}: the program is made for blocks of warps that copy ahead")]
+    Block {
+        /// What the program says.
+        what: String,
+    },
     /// Cranelift has no back end for a family that we name: a bug of ours.
     #[error(transparent)]
     Target(cranelift_codegen::isa::LookupError),
