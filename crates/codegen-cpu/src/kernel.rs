@@ -70,7 +70,10 @@ impl<'a> Kernel<'a> {
     fn buffer(&self, fx: &mut Fx<'_>, p: Place) -> Value {
         let i = p.buf.0 as usize;
         let at = self.get(fx, p.at);
-        let off = fx.mulc(at, self.names.core.bufs[i].elem.bytes(self.names.core.dtype) as i64);
+        let off = fx.mulc(
+            at,
+            self.names.core.bufs[i].elem.bytes(self.names.core.dtype) as i64,
+        );
         let base = fx.addc(self.work, self.names.layout.bufs[i]);
         fx.add(base, off)
     }

@@ -34,7 +34,9 @@ pub enum CodegenError {
         found: u32,
     },
     /// A program that says what only blocks of warps do: edited text, or the schedule of another target.
-    #[error("a CPU has no meaning for {what}: the program is made for blocks of warps that copy ahead")]
+    #[error(
+        "a CPU has no meaning for {what}: the program is made for blocks of warps that copy ahead"
+    )]
     Block {
         /// What the program says.
         what: String,

@@ -161,15 +161,15 @@ impl Schedule {
     }
 
     /// The default for GPUs with 16-byte asynchronous copies and m16n8k8 / m16n8k16 fragments: a block of four warps takes a tile of 128
-    /// queries, which are the rows of a task, 32 a warp, and blocks of at most 64 keys that all its warps share. A stage, K and V of
-    /// one block, takes at most 32 KiB of shared memory up to D = 512; three stages where they fit into 64 KiB with what the plan
-    /// needs beside them in the 163 KiB of compute capability 8.0, else two.
+    /// queries, which are the rows of a task, 32 a warp, and blocks of at most 64 keys that all its warps share: fewer for long heads,
+    /// whose queries and outputs take the registers. A stage, K and V of one block, takes at most 32 KiB of shared memory up to
+    /// D = 512; there are three of them, or two where three and the plan's integers would not fit into the 163 KiB of compute
+    /// capability 8.0.
     pub fn sm_80(target: &str, head_dim: u32, dtype: DType) -> Schedule {
-        let row = 2 * u64::from(head_dim) * dtype.bytes() as u64;
-        let nk = [64, 32, 16].into_iter().find(|nk| row * nk <= 32 << 10);
+        let nk = [64, 32, 16].into_iter().find(|nk| nk * head_dim <= 64 * 64);
         let nk = nk.unwrap_or(8);
-        let stages = if 3 * nk * row <= 64 << 10 { 3 } else { 2 };
-        let nk = nk as u32;
+        let stage = 2 * u64::from(nk) * u64::from(head_dim) * dtype.bytes() as u64;
+        let stages = if stage <= 32 << 10 { 3 } else { 2 };
         Schedule {
             target: target.to_string(),
             mq: 128,

@@ -4,9 +4,7 @@
 //! In: code. Out: the effects of its instructions, in program order, or the first fault.
 
 use attnc_tensor::{Tensor, View};
-use attnc_tile::core::{
-    Arg, Bin, Bound, BufId, Core, CountFn, Inst, Range, Val,
-};
+use attnc_tile::core::{Arg, Bin, Bound, BufId, Core, CountFn, Inst, Range, Val};
 
 use super::order::Order;
 use super::{FaultKind, Memory, ops};
@@ -261,6 +259,7 @@ impl<'a> Machine<'a> {
     }
 
     fn inst(&mut self, inst: &'a Inst) -> Result<(), FaultKind> {
+        self.order.insts += 1;
         match inst {
             Inst::Const(v, x) => self.set(*v, *x),
             Inst::Arg(v, a) => {

@@ -75,11 +75,11 @@ pub enum FaultKind {
         /// The value.
         value: i64,
     },
-    /// Two writes of one output element.
+    /// Two writes of one output element, or by one instruction of one element that warps share.
     #[error("{what}: element {index} is written twice")]
     Race {
-        /// `out` or `lse`.
-        what: &'static str,
+        /// `out`, `lse` or a buffer.
+        what: String,
         /// Which.
         index: usize,
     },

@@ -83,7 +83,10 @@ impl Machine<'_> {
                 let [b, n, h] = self.tensor_row(Port::Out, batch, head, n)?;
                 let index = (b * self.seq_len + n) * self.core.heads as usize + h;
                 if std::mem::replace(&mut self.out_written[index], true) {
-                    return Err(FaultKind::Race { what: "out", index });
+                    return Err(FaultKind::Race {
+                        what: "out".to_string(),
+                        index,
+                    });
                 }
                 for (d, x) in row.iter().enumerate() {
                     self.out
@@ -99,7 +102,10 @@ impl Machine<'_> {
                 let [b, n, h] = self.tensor_row(Port::Lse, batch, head, n)?;
                 let index = (b * self.core.heads as usize + h) * self.seq_len + n;
                 if std::mem::replace(&mut self.lse_written[index], true) {
-                    return Err(FaultKind::Race { what: "lse", index });
+                    return Err(FaultKind::Race {
+                        what: "lse".to_string(),
+                        index,
+                    });
                 }
                 self.lse.set(index, f64::from(row[0]));
                 Ok(())

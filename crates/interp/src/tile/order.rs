@@ -21,8 +21,17 @@ pub(super) enum Who {
     Any,
 }
 
-/// The last access of a kind: the number of the barrier before it, and whose it was.
-type Last = Cell<(u64, Who)>;
+/// The last access of a kind.
+#[derive(Clone, Copy)]
+struct Access {
+    /// The number of the barrier before it; 0 for none.
+    barrier: u64,
+    /// The number of its instruction.
+    inst: u64,
+    who: Who,
+}
+
+type Last = Cell<Access>;
 
 /// Accesses to the elements of one buffer.
 struct Touched {
@@ -52,6 +61,8 @@ pub(super) struct Order {
     /// Whose lanes are at hand.
     pub(super) who: Who,
     barriers: u64,
+    /// Instructions so far.
+    pub(super) insts: u64,
     touched: Vec<Option<Touched>>,
 }
 
@@ -59,7 +70,12 @@ impl Order {
     pub(super) fn new(core: &Core) -> Order {
         let touched = |b: &Buf| {
             let common = b.elem == Elem::I64 || b.space != Space::Frag;
-            let never = || vec![Cell::new((0, Who::Any)); b.len as usize];
+            let none = Access {
+                barrier: 0,
+                inst: 0,
+                who: Who::Any,
+            };
+            let never = || vec![Cell::new(none); b.len as usize];
             (core.warps > 1 && !b.staged && common).then(|| Touched {
                 wrote: never(),
                 read: never(),
@@ -75,6 +91,7 @@ impl Order {
             flying: VecDeque::new(),
             who: Who::Any,
             barriers: 1,
+            insts: 0,
             touched: core.bufs.iter().map(touched).collect(),
         }
     }
@@ -164,14 +181,26 @@ impl Order {
     }
 
     fn clash(&self, last: &Last) -> bool {
-        let (barrier, who) = last.get();
+        let Access { barrier, who, .. } = last.get();
         barrier == self.barriers && (who == Who::Any || who != self.who)
     }
 
-    fn fault(core: &Core, b: BufId, index: i64) -> FaultKind {
-        FaultKind::Unordered {
-            what: core.bufs[b.0 as usize].name.clone(),
-            index,
+    fn now(&self, who: Who) -> Access {
+        Access {
+            barrier: self.barriers,
+            inst: self.insts,
+            who,
+        }
+    }
+
+    /// What a clash with `last` is: rows that one instruction writes twice, or warps without a barrier.
+    fn fault(&self, core: &Core, b: BufId, index: i64, last: &Last) -> FaultKind {
+        let what = core.bufs[b.0 as usize].name.clone();
+        if last.get().inst == self.insts {
+            let index = index as usize;
+            FaultKind::Race { what, index }
+        } else {
+            FaultKind::Unordered { what, index }
         }
     }
 
@@ -181,11 +210,11 @@ impl Order {
             return Ok(());
         };
         if self.clash(wrote) {
-            return Err(Order::fault(core, b, i));
+            return Err(self.fault(core, b, i, wrote));
         }
-        let others = read.get().0 == self.barriers && read.get().1 != self.who;
-        let who = if others { Who::Any } else { self.who };
-        read.set((self.barriers, who));
+        let last = read.get();
+        let others = last.barrier == self.barriers && last.who != self.who;
+        read.set(self.now(if others { Who::Any } else { self.who }));
         Ok(())
     }
 
@@ -194,10 +223,12 @@ impl Order {
         let Some((wrote, read)) = self.last(b, i) else {
             return Ok(());
         };
-        if self.clash(wrote) || self.clash(read) {
-            return Err(Order::fault(core, b, i));
+        for last in [wrote, read] {
+            if self.clash(last) {
+                return Err(self.fault(core, b, i, last));
+            }
         }
-        wrote.set((self.barriers, self.who));
+        wrote.set(self.now(self.who));
         Ok(())
     }
 
@@ -206,17 +237,19 @@ impl Order {
         let Some((wrote, read)) = self.last(b, i) else {
             return Ok(());
         };
-        if read.get().0 == self.barriers {
-            return Err(Order::fault(core, b, i));
+        if read.get().barrier == self.barriers {
+            return Err(self.fault(core, b, i, read));
         }
-        wrote.set((self.barriers, Who::Any));
+        wrote.set(self.now(Who::Any));
         Ok(())
     }
 
     /// Scalar code stores an integer.
     pub(super) fn store(&self, core: &Core, b: BufId, i: i64) -> Result<(), FaultKind> {
         match self.last(b, i) {
-            Some((wrote, _)) if wrote.get().0 == self.barriers => Err(Order::fault(core, b, i)),
+            Some((wrote, _)) if wrote.get().barrier == self.barriers => {
+                Err(self.fault(core, b, i, wrote))
+            }
             Some(_) | None => Ok(()),
         }
     }

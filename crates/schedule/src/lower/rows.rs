@@ -388,8 +388,8 @@ fn end_tile(c: &mut Code, p: &Parts, task: &Task, r0: Val, t: TileAt) {
     if let Some(f) = p.fns.normalize {
         c.call(f, vec![state.m, state.l, state.o], vec![t.live]);
     }
-    c.barrier();
     let (Some(other), Some(join)) = (p.other, p.fns.join) else {
+        c.barrier();
         store_chunk(c, p, state, row, t.live);
         return;
     };

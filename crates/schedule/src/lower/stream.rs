@@ -50,14 +50,7 @@ pub(crate) fn drain(c: &mut Code, p: &Parts, sweep: Sweep, r0: Val, live: Val) {
 }
 
 /// Fills the stage at the rear: scalars at once, rows when their copies arrive.
-fn begin(
-    c: &mut Code,
-    p: &Parts,
-    task: &Task,
-    branches: Branches,
-    sweep: Sweep,
-    stretch: Stretch,
-) {
+fn begin(c: &mut Code, p: &Parts, task: &Task, branches: Branches, sweep: Sweep, stretch: Stretch) {
     let Held::Stages { keys, counts } = p.held else {
         return;
     };

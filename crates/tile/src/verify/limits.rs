@@ -32,9 +32,7 @@ pub(super) fn check(core: &Core) -> Vec<VerifyError> {
         "header",
         format!("{h} heads, {kv} key/value heads, dimension {d}"),
     );
-    let bytes = (core.bufs.iter()).fold(0u64, |sum, b| {
-        sum.saturating_add(core.bytes(b))
-    });
+    let bytes = (core.bufs.iter()).fold(0u64, |sum, b| sum.saturating_add(core.bytes(b)));
     limit(
         bytes <= BYTES,
         "header",

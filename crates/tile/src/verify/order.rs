@@ -283,13 +283,7 @@ impl Flow<'_> {
             Bin::Eq => Some(i64::from(a == b)),
             Bin::Lt => Some(i64::from(a < b)),
             Bin::Le => Some(i64::from(a <= b)),
-            Bin::Mul
-            | Bin::Div
-            | Bin::Rem
-            | Bin::And
-            | Bin::Or
-            | Bin::Shl
-            | Bin::Shr => None,
+            Bin::Mul | Bin::Div | Bin::Rem | Bin::And | Bin::Or | Bin::Shl | Bin::Shr => None,
         }
     }
 

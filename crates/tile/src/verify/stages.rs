@@ -33,7 +33,10 @@ pub(super) fn check(core: &Core) -> Vec<VerifyError> {
             fail("header", format!("{} is staged, not shared", b.name));
         }
         if b.elem == Elem::Data && (b.space == Space::Frag || b.persist) {
-            let detail = format!("{} holds elements of tensors, but persists or is in fragments", b.name);
+            let detail = format!(
+                "{} holds elements of tensors, but persists or is in fragments",
+                b.name
+            );
             fail("header", detail);
         }
     }
