@@ -15,6 +15,7 @@ mod eval;
 mod fields;
 mod files;
 mod functions;
+mod hash;
 mod hir;
 mod loader;
 mod lower;
@@ -27,6 +28,7 @@ mod value;
 mod words;
 
 pub use files::{Resolution, ResolvedFile, resolve};
+pub use hash::ContentHash;
 pub use loader::{LoadError, Loaded, Loader, NoFiles, STD_FILES, std_file};
 pub use operator::{
     Branch, Gradient, Offsets, Operator, Precision, Profile, Ragged, Rows, Segment, ZeroLse,
