@@ -5,6 +5,8 @@
 //! number (local value numbering), so that facts about one are facts about all. Three shapes of code are known by name, because
 //! their bounds relate three values: `a / b * b`, its rounding up, and `base + i` with i below `end - base`.
 
+mod tasks;
+
 use std::collections::HashMap;
 
 use crate::core::{Arg, Bin, Bound, Range, Val};
@@ -25,7 +27,6 @@ struct Known {
     ub: Vec<(u32, i64)>,
     /// It is at least (value + c).
     lb: Vec<(u32, i64)>,
-    from_task: bool,
 }
 
 impl Known {
@@ -35,7 +36,6 @@ impl Known {
             hi: i64::MAX,
             ub: Vec::new(),
             lb: Vec::new(),
-            from_task: false,
         }
     }
     fn between(lo: i64, hi: i64) -> Known {
@@ -166,11 +166,6 @@ impl Facts {
         (k.lo, k.hi)
     }
 
-    /// Whether the value is computed from the task number.
-    pub(super) fn is_from_task(&self, v: Val) -> bool {
-        self.k(self.num(v)).from_task
-    }
-
     /// The least provable c with x <= y + c.
     fn above(&self, x: u32, y: u32, depth: u32) -> Option<i64> {
         if x == y {
@@ -237,24 +232,19 @@ impl Facts {
             Arg::Batch => self.number[v.0 as usize] = self.b,
             Arg::Task => {
                 if self.fresh(v, Key::Task) {
-                    let mut known = Known::between(0, i64::MAX);
-                    known.from_task = true;
-                    self.enter(v.0, known);
+                    self.enter(v.0, Known::between(0, i64::MAX));
                 }
             }
         }
     }
 
-    pub(super) fn interval(&mut self, v: Val, lo: i64, hi: i64, from_task: bool) {
-        let mut known = Known::between(lo, hi);
-        known.from_task = from_task;
-        self.enter(v.0, known);
+    pub(super) fn interval(&mut self, v: Val, lo: i64, hi: i64) {
+        self.enter(v.0, Known::between(lo, hi));
     }
 
     /// A value read from something with a promised range.
-    pub(super) fn ranged(&mut self, v: Val, range: Option<Range>, from_task: bool) {
+    pub(super) fn ranged(&mut self, v: Val, range: Option<Range>) {
         let mut known = Known::any();
-        known.from_task = from_task;
         if let Some(r) = range {
             known.lo = r.lo;
             match r.hi {
@@ -273,7 +263,6 @@ impl Facts {
         let mut known = Known::between(first.lo, end.hi.saturating_sub(1));
         known.lb.push((l, 0));
         known.ub.push((h, -1));
-        known.from_task = first.from_task;
         if let Some(step) = step {
             let (s, s_hi) = self.bounds(step);
             // With constant start and step the last value is a whole number of steps away.
@@ -291,10 +280,9 @@ impl Facts {
         self.order(v.0, h, -1);
     }
 
-    pub(super) fn select(&mut self, v: Val, c: Val, a: Val, b: Val) {
-        let (c, a, b) = (self.num(c), self.num(a), self.num(b));
-        let mut known = self.hull(a, b);
-        known.from_task = self.k(a).from_task || self.k(b).from_task || self.k(c).from_task;
+    pub(super) fn select(&mut self, v: Val, a: Val, b: Val) {
+        let (a, b) = (self.num(a), self.num(b));
+        let known = self.hull(a, b);
         self.enter(v.0, known);
     }
 
@@ -344,7 +332,7 @@ impl Facts {
         self.defs[v.0 as usize] = Some((op, a, b));
         let (ka, kb) = (self.k(a).clone(), self.k(b).clone());
         let any = Known::any;
-        let mut known = match op {
+        let known = match op {
             Bin::Add => self.sum(a, b),
             Bin::Sub => {
                 let mut k = any();
@@ -421,7 +409,6 @@ impl Facts {
             Bin::Or | Bin::Shl | Bin::Shr => any(),
             Bin::Eq | Bin::Lt | Bin::Le => Known::between(0, 1),
         };
-        known.from_task = ka.from_task || kb.from_task;
         self.enter(v.0, known);
     }
 
