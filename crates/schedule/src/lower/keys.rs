@@ -31,6 +31,8 @@ pub(crate) fn cell(
     live: Val,
 ) {
     let count = branches.count;
+    let zero = c.c(0);
+    c.set(p.panel, zero);
     c.upto(count, |c, i| {
         let (a, b) = (c.load(p.seg_start, i), end_of(c, p, i, limit));
         let a = c.min(a, task.n);
@@ -211,8 +213,7 @@ fn run(
         let start = c.sub(lo, first);
         let zero = c.c(0);
         let start = c.max(start, zero);
-        let slots = c.c(i64::from(p.sched.slots));
-        let slot = c.rem(g, slots);
+        let slot = next_slot(c, p, branches);
         let end = c.add(start, stretch);
         let end = c.min(end, b);
         pack(c, p, task, g, branches, slot, keys, start, end, from, to);
@@ -220,6 +221,30 @@ fn run(
         let count = held(c, p, slot);
         each_tile(c, p, live, |c, t| tile(c, p, sweep, slot, at, count, r0, t));
     });
+}
+
+/// The slot of the next panel of a sweep. A group has a share of the slots, and its panels take them in the order in which every sweep
+/// goes through them: the next block of rows finds them where the last one left them, as far as there are slots.
+fn next_slot(c: &mut Code, p: &Parts, branches: Branches) -> Val {
+    let (slots, all) = (c.c(i64::from(p.sched.slots)), c.c(p.branches));
+    let one = c.c(1);
+    let zero = c.c(0);
+    let share = |c: &mut Code, n: Val| {
+        let n = c.max(n, zero);
+        let n = c.mul(n, slots);
+        c.div(n, all)
+    };
+    let own = share(c, branches.count);
+    let own = c.max(own, one);
+    let first = share(c, branches.begin);
+    let number = c.get(p.panel);
+    let next = c.addc(number, 1);
+    let most = c.c(i64::MAX >> 1);
+    let next = c.min(next, most);
+    c.set(p.panel, next);
+    let turn = c.rem(number, own);
+    let slot = c.add(first, turn);
+    c.rem(slot, slots)
 }
 
 /// Keys in the panel of a slot.

@@ -113,6 +113,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) low: BufId,
     pub(crate) high: BufId,
     pub(crate) any: BufId,
+    /// Panels that the sweep has gone through.
+    pub(crate) panel: BufId,
     /// Count of a key class for each row class, and for the lanes of a tile.
     pub(crate) class_count: BufId,
     pub(crate) lane_count: BufId,
@@ -294,6 +296,7 @@ impl<'a> Parts<'a> {
             low: c.ints("low", 1, None),
             high: c.ints("high", 1, None),
             any: c.ints("any", 1, None),
+            panel: c.ints("panel", 1, within(0, i64::MAX >> 1)),
             class_count: c.ints("class_count", 64, within(0, i64::MAX)),
             lane_count: c.ints("lane_count", mq, within(0, i64::MAX)),
             tags,
