@@ -8,7 +8,7 @@
 use std::process::Command;
 
 use attnc::pipeline::{Choices, Plan};
-use attnc::{Backend, Call, Inputs, Signature, Source, compile};
+use attnc::{Backend, Call, Compiler, Inputs, Signature, Source};
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
 use attnc_tensor::{DType, SliceMut, Storage, Tensor};
 
@@ -50,7 +50,8 @@ fn growth(plan: Plan, profile: Profile, seq_len: u64, threads: usize) -> u64 {
     let op = operator(profile);
     let mut choices = Choices::new(std::env::consts::ARCH);
     choices.plan = plan;
-    let mut engine = compile(&Source::from(&op), Backend::Cpu, &choices).expect("an engine");
+    let engine = Compiler::with(choices).engine(&Source::from(&op), Backend::Cpu);
+    let engine = engine.expect("an engine");
     let s = Signature::from(&op);
     let x = Inputs::generate(&s, 1, seq_len, 0).expect("memory");
     let n = seq_len as usize;
@@ -64,15 +65,10 @@ fn growth(plan: Plan, profile: Profile, seq_len: u64, threads: usize) -> u64 {
     // 5: the highest resident size begins anew at the present one.
     std::fs::write("/proc/self/clear_refs", "5").expect("this process's own");
     let before = status("VmRSS");
-    let call = Call {
-        q: x.q.view(),
-        k: x.k.view(),
-        v: x.v.view(),
-        out: out.view_mut(),
-        lse: lse.view_mut(),
-        threads,
-    };
-    engine.run(call, &|_| ()).expect("a launch");
+    let call = Call::new(x.q.view(), x.k.view(), x.v.view(), out.view_mut())
+        .lse(lse.view_mut())
+        .threads(threads);
+    engine.forward(call).expect("a launch");
     status("VmHWM").saturating_sub(before)
 }
 

@@ -275,8 +275,6 @@ impl Parser {
             dtype: attnc_tensor::DType::F32,
             causal: false,
             key_step: 0,
-            warps: 1,
-            stages: 1,
             careful_above: 0.0,
             bufs: Vec::new(),
             tables: Vec::new(),
@@ -312,16 +310,7 @@ impl Parser {
         self.expect(",")?;
         self.expect("careful_above")?;
         c.careful_above = self.number("float")?;
-        let mut more = self.eat(",");
-        if more && self.eat("warps") {
-            c.warps = self.number("number of warps")?;
-            more = self.eat(",");
-        }
-        if more && self.eat("stages") {
-            c.stages = self.number("number of stages")?;
-            more = self.eat(",");
-        }
-        if !more {
+        if !self.eat(",") {
             return Ok(None);
         }
         self.expect("values")?;
@@ -339,7 +328,6 @@ impl Parser {
                 let elem = self.one_of("an element type", names::elem_of)?;
                 let layout = self.one_of("a layout", names::layout_of)?;
                 let persist = self.eat("persist");
-                let staged = self.eat("staged");
                 self.expect(":")?;
                 self.list(|p| {
                     let (name, len, range) = p.array(c)?;
@@ -350,7 +338,6 @@ impl Parser {
                         space,
                         layout,
                         persist,
-                        staged,
                         range,
                     });
                     Ok(())
