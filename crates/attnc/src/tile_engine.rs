@@ -53,7 +53,7 @@ impl Engine for TileEngine {
         call.tell(call.rows());
         Ok(Executed {
             madds: u128::from(got.madds_executed),
-            peak_extra_bytes: self.core.bufs.iter().map(|b| b.len * b.elem.bytes()).sum(),
+            peak_extra_bytes: self.core.bufs.iter().map(|b| self.core.bytes(b)).sum(),
         })
     }
 }
