@@ -8,7 +8,7 @@
 use std::process::Command;
 
 use attnc::pipeline::{Choices, Plan};
-use attnc::{Backend, Call, Inputs, Signature, Source, compile};
+use attnc::{Backend, Call, Compiler, Inputs, Signature, Source};
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
 use attnc_tensor::{DType, SliceMut, Storage, Tensor};
 use attnc_tests::engines::targets;
@@ -51,7 +51,8 @@ fn growth(target: &str, plan: Plan, profile: Profile, seq_len: u64, threads: usi
     let op = operator(profile);
     let mut choices = Choices::new(target);
     choices.plan = plan;
-    let mut engine = compile(&Source::from(&op), Backend::Cpu, &choices).expect("an engine");
+    let engine = Compiler::with(choices).engine(&Source::from(&op), Backend::Cpu);
+    let engine = engine.expect("an engine");
     let s = Signature::from(&op);
     let x = Inputs::generate(&s, 1, seq_len, 0).expect("memory");
     let n = seq_len as usize;
@@ -65,15 +66,10 @@ fn growth(target: &str, plan: Plan, profile: Profile, seq_len: u64, threads: usi
     // 5: the highest resident size begins anew at the present one.
     std::fs::write("/proc/self/clear_refs", "5").expect("this process's own");
     let before = status("VmRSS");
-    let call = Call {
-        q: x.q.view(),
-        k: x.k.view(),
-        v: x.v.view(),
-        out: out.view_mut(),
-        lse: lse.view_mut(),
-        threads,
-    };
-    engine.run(call, &|_| ()).expect("a launch");
+    let call = Call::new(x.q.view(), x.k.view(), x.v.view(), out.view_mut())
+        .lse(lse.view_mut())
+        .threads(threads);
+    engine.forward(call).expect("a launch");
     status("VmHWM").saturating_sub(before)
 }
 
