@@ -6,7 +6,7 @@ use std::process::Command;
 
 use attnc::pipeline::{self, Choices};
 use attnc::{Amount, Inputs, Signature, VerifyOptions};
-use attnc_codegen_cpu::{CpuTarget, Jit, Program, compile, header, object};
+use attnc_codegen_cpu::{CpuTarget, Declared, Jit, Program, compile, header, object};
 use attnc_spec::Operator;
 use attnc_tensor::{Bounds, DType, Elem, Place, Tensor};
 use attnc_tile::core::Core;
@@ -65,7 +65,7 @@ pub(crate) fn in_memory(op: &Operator, jit: &Jit, core: &Core, x: &Inputs) -> Ve
 /// Compiles the driver for `op` against an object file; `cc` and its options come first.
 pub(crate) fn link(folder: &Path, cc: &[&str], op: &Operator, core: &Core, o: &Path) -> PathBuf {
     let head = folder.join(format!("{}.h", op.name));
-    std::fs::write(&head, header(core)).expect("can be written");
+    std::fs::write(&head, header(&[Declared::of(core, "")])).expect("can be written");
     let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("object/driver.c");
     let exe = folder.join(format!("{}.exe", op.name));
     let elem = match op.dtype {

@@ -4,11 +4,13 @@
 //! [`pipeline`] names every stage in order. The host half of a run: [`Inputs`] come from a seed or a file, [`compile`] makes an [`Engine`] from a [`Source`] by the table of [`Backend`]s,
 //! [`execute`] calls and times it, [`verify()`] compares with the oracle, [`RunReport`] tells.
 
+mod ahead;
 mod compiled_engine;
 mod engine;
 mod execute;
 mod graph_engine;
 mod inputs;
+mod manifest;
 pub mod memory;
 mod oracle_engine;
 pub mod pipeline;
@@ -18,8 +20,10 @@ mod signature;
 mod source;
 mod verify;
 mod views;
+pub mod writing;
 
-pub use attnc_codegen_cpu::{CodegenError, CpuTarget, Program, asm, header};
+pub use ahead::{BuildError, Built, BuiltFile, build};
+pub use attnc_codegen_cpu::{CodegenError, CpuTarget, Program, asm};
 pub use attnc_oracle::{OracleError, RowId, madds_formula};
 pub use attnc_runtime::machine;
 pub use attnc_tensor::Place;
@@ -28,6 +32,7 @@ pub use engine::{
 };
 pub use execute::{ExecuteError, Outcome, execute, median};
 pub use inputs::{InputError, Inputs};
+pub use manifest::{MANIFEST_SCHEMA, ManifestError};
 pub use oracle_engine::OracleEngine;
 pub use report::{Facts, RunReport, Verification};
 pub use rows::{RowIds, sample};

@@ -155,6 +155,31 @@ impl Context {
         }
     }
 
+    /// The operators of a verb that works on all of a file: the one of `--name`, else every attention of the file, or of what it imports
+    /// where it has none.
+    ///
+    /// # Errors
+    /// [`Failure::Reported`] for a file with mistakes, [`Failure::UnknownOperator`] and [`Failure::NoOperator`].
+    pub(crate) fn operators(&self, file: &Path) -> Result<Vec<Arc<Operator>>, Failure> {
+        if self.options.name.is_some() {
+            return Ok(vec![self.operator(file)?]);
+        }
+        let resolution = self.resolve_loaded(vec![read_named(file)])?;
+        let all = resolution.files.first().map_or(&[][..], |f| {
+            if f.own.is_empty() {
+                &f.imported
+            } else {
+                &f.own
+            }
+        });
+        if all.is_empty() {
+            return Err(Failure::NoOperator {
+                file: file.display().to_string(),
+            });
+        }
+        Ok(all.to_vec())
+    }
+
     /// The operator that a verb works on: `--name`, else the file's first attention, with a note naming the others.
     ///
     /// # Errors
