@@ -236,7 +236,7 @@ impl Engine for TileEngine {
         progress(got.lse.len() as u64);
         Ok(Executed {
             madds: u128::from(got.madds_executed),
-            peak_extra_bytes: self.core.bufs.iter().map(|b| b.len * b.elem.bytes()).sum(),
+            peak_extra_bytes: self.core.bufs.iter().map(|b| self.core.bytes(b)).sum(),
         })
     }
 }

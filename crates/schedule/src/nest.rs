@@ -101,6 +101,11 @@ pub struct Schedule {
     pub keep_panels: bool,
     /// Keys are processed in steps of this many; `nk` is a multiple of it.
     pub key_step: u32,
+    /// Panels in shared memory at a time, each with its copies in flight, awaited or being read. With 1, panels are packed where they
+    /// are needed and kept in slots; with more, they go round in a queue and are never kept.
+    pub stages: u32,
+    /// Warps that divide the rows of a tile among them.
+    pub warps: u32,
     /// Where things live.
     pub spaces: Spaces,
 }
@@ -149,6 +154,8 @@ impl Schedule {
             slots: u32::try_from(groups).unwrap_or(u32::MAX).clamp(1, 8),
             keep_panels: true,
             key_step: KEY_STEP,
+            stages: 1,
+            warps: 1,
             spaces: Spaces::CPU,
         }
     }
@@ -169,20 +176,28 @@ impl Schedule {
         }
     }
 
-    /// The default for GPUs with 16-byte asynchronous copies and m16n8k8 / m16n8k16 fragments: a block takes a tile of 128 queries,
-    /// which are the rows of a task, and blocks of 64 keys that all its warps share; its K and V panels take at most 128 KiB of shared
-    /// memory at D = 256, below the 163 KiB of compute capability 8.0.
-    pub fn sm_80(target: &str) -> Schedule {
+    /// The default for GPUs with 16-byte asynchronous copies and m16n8k8 / m16n8k16 fragments: a block of four warps takes a tile of 128
+    /// queries, which are the rows of a task, 32 a warp, and blocks of at most 64 keys that all its warps share: fewer for long heads,
+    /// whose queries and outputs take the registers. A stage, K and V of one block, takes 32 KiB of shared memory at most up to
+    /// D = 512; there are three of them, or two where three and the plan's integers would not fit into the 163 KiB of compute
+    /// capability 8.0.
+    pub fn sm_80(target: &str, head_dim: u32, dtype: DType) -> Schedule {
+        let nk = [64, 32, 16].into_iter().find(|nk| nk * head_dim <= 64 * 64);
+        let nk = nk.unwrap_or(8);
+        let stage = 2 * u64::from(nk) * u64::from(head_dim) * dtype.bytes() as u64;
+        let stages = if stage <= 32 << 10 { 3 } else { 2 };
         Schedule {
             target: target.to_string(),
             mq: 128,
-            nk: 64,
-            panel: 64,
+            nk,
+            panel: nk,
             chunk: 128,
             rows: 128,
             slots: 1,
             keep_panels: false,
             key_step: 8,
+            stages,
+            warps: 4,
             spaces: Spaces::GPU,
         }
     }
@@ -190,7 +205,7 @@ impl Schedule {
     /// The default of a target for a nest. On CPUs [`Schedule::portable`]: what a chunk remembers beside its states leaves room for half as many rows.
     pub fn of(target: &str, nest: &Nest) -> Schedule {
         if target.starts_with("sm_") {
-            return Schedule::sm_80(target);
+            return Schedule::sm_80(target, nest.head_dim, nest.dtype);
         }
         let groups = nest.groups.len();
         let mut s = match target {
