@@ -363,7 +363,7 @@ fn c_and_cxx_programs_get_the_bits_of_the_code_in_memory() {
             let shapes = [(2, 150), (1, 64), (1, 1)].map(|(batch, n)| {
                 Inputs::generate(&Signature::from(&op), batch, n, 21).expect("small")
             });
-            let want = shapes.each_ref().map(|x| in_memory(&op, &jit, &core, x));
+            let want = shapes.each_ref().map(|x| in_memory(&op, &jit, x));
             let shared = out.join(format!("lib{}.so", op.name));
             let linked = Command::new("cc")
                 .args([

@@ -12,6 +12,7 @@ use attnc_codegen_cpu::{CodegenError, CpuTarget, Declared, Detect, Part, Program
 use attnc_spec::{Operator, Precision};
 use attnc_tile::core::Core;
 
+use crate::attention::Attention;
 use crate::manifest::{self, ManifestError, Object};
 use crate::pipeline::{self, Choices, CompileError};
 use crate::writing::{WriteError, make_folder, write_all};
@@ -96,12 +97,26 @@ impl Built {
     }
 }
 
-/// Compiles every operator for all of `targets`, one family; `bundle` puts all operators into one object of that name.
+/// Compiles every operator for all of `targets`, one family; `bundle` puts all operators into one object of that name. What a build
+/// script does:
+///
+/// ```
+/// use attnc::{AttentionFile, CpuTarget};
+///
+/// let file = AttentionFile::parse("attention local { heads = 2, head_dim = 8, branch { segment = 64 } }")?;
+/// let built = attnc::build(file.attentions(), &[CpuTarget::X86_64, CpuTarget::X86_64V3], None)?;
+/// let names: Vec<&str> = built.files().iter().map(|f| f.name.as_str()).collect();
+/// assert_eq!(names, ["local.o", "local.h", "local.json"]);
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// built.write(folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// Nothing to build, names or targets that do not go together, what the compiler refuses.
 pub fn build(
-    operators: &[&Operator],
+    attentions: &[Attention],
     targets: &[CpuTarget],
     bundle: Option<&str>,
 ) -> Result<Built, BuildError> {
@@ -109,6 +124,7 @@ pub fn build(
     targets.sort_by_key(|t| CpuTarget::ALL.iter().position(|other| other == t));
     targets.dedup();
     let first = *targets.first().ok_or(BuildError::Nothing("target"))?;
+    let operators: Vec<&Operator> = attentions.iter().map(Attention::operator).collect();
     if operators.is_empty() {
         return Err(BuildError::Nothing("operator"));
     }
@@ -119,7 +135,7 @@ pub fn build(
         return Err(BuildError::Bundle(name.to_owned()));
     }
     let mut names = BTreeSet::new();
-    for op in operators {
+    for op in &operators {
         if !names.insert(&op.name) {
             return Err(BuildError::Twice(op.name.clone()));
         }

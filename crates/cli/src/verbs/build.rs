@@ -37,9 +37,8 @@ pub(crate) fn run(args: &BuildArgs, context: &Context) -> Result<(), Failure> {
         .collect::<Result<_, _>>()?;
     // Before long work.
     writing::check_folder(&args.output)?;
-    let operators = context.operators(&args.file)?;
-    let operators: Vec<_> = operators.iter().map(|op| &**op).collect();
-    let built = attnc::build(&operators, &targets, args.bundle.as_deref())?;
+    let attentions = context.attentions(&args.file)?;
+    let built = attnc::build(&attentions, &targets, args.bundle.as_deref())?;
     let written = built.write(&args.output)?;
     if context.options.quiet {
         return Ok(());
