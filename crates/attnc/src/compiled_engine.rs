@@ -225,8 +225,8 @@ impl Engine for TileEngine {
     }
     fn run(&mut self, mut call: Call<'_>, progress: Progress<'_>) -> Result<Executed, EngineError> {
         check_call(&self.signature, &call)?;
-        let got =
-            attnc_interp::tile::run(&self.core, &call.q, &call.k, &call.v, call.threads as u32)?;
+        let threads = u32::try_from(call.threads).unwrap_or(u32::MAX);
+        let got = attnc_interp::tile::run(&self.core, &call.q, &call.k, &call.v, threads)?;
         copy_into(&mut call.out, &got.out);
         copy_into(&mut call.lse, &got.lse);
         progress(got.lse.len() as u64);

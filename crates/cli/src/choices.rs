@@ -2,7 +2,7 @@
 //! From the options of the verbs that compile to what the library is asked for.
 
 use attnc::machine::{self, Cpu};
-use attnc::pipeline::{Choices, Plan};
+use attnc::pipeline::{Choices, Plan, rules};
 
 use crate::args::{CompileArgs, PlanChoice, TargetName};
 use crate::failure::Failure;
@@ -41,6 +41,17 @@ pub(crate) fn choices(args: &CompileArgs) -> Result<Choices, Failure> {
         Some(PlanChoice::Share) => Plan::Share,
         Some(PlanChoice::Each) => Plan::Each,
     };
+    if let Some(name) = args
+        .without
+        .iter()
+        .find(|w| !rules().iter().any(|r| r.name == **w))
+    {
+        let known: Vec<&str> = rules().iter().map(|r| r.name).collect();
+        return Err(Failure::Usage(format!(
+            "there is no rewrite rule `{name}`; the rules are {}",
+            known.join(", ")
+        )));
+    }
     Ok(Choices {
         plan,
         without: args.without.clone(),
