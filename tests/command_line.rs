@@ -158,6 +158,26 @@ fn exit_codes_tell_success_failure_and_usage() {
 }
 
 #[test]
+fn the_hash_is_of_the_meaning_and_of_the_operator_named() {
+    let folder = folder();
+    let hash = |arguments: &[&str]| {
+        let run = attnc(folder.path(), &[&["hash"], arguments].concat());
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        let digits = run.out.strip_suffix('\n').expect("one line").to_owned();
+        let hexadecimal = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        assert!(digits.len() == 64 && digits.bytes().all(hexadecimal));
+        digits
+    };
+    let one = hash(&["good.attn"]);
+    assert_eq!(one, hash(&["ugly.attn"]));
+    assert_eq!(one, hash(&["good.attn", "--name", "one"]));
+    assert_ne!(one, hash(&["good.attn", "--name", "two"]));
+    let piped = attnc_with(folder.path(), &["hash", "-"], GOOD);
+    assert_eq!((piped.code, piped.out.trim()), (Some(0), &*one));
+    assert_eq!(attnc(folder.path(), &["hash", "bad.attn"]).code, Some(1));
+}
+
+#[test]
 fn what_is_to_come_says_so() {
     let folder = folder();
     for arguments in [
@@ -165,7 +185,6 @@ fn what_is_to_come_says_so() {
         &["bench", "good.attn"],
         &["plot", "good.attn"],
         &["cost", "good.attn"],
-        &["hash", "good.attn"],
         &["lsp"],
     ] {
         let run = attnc(folder.path(), arguments);

@@ -32,8 +32,8 @@ pub(crate) fn positive(text: &str) -> Result<u64, CountError> {
     }
 }
 
-/// Most worker threads: more would only exhaust the system.
-pub(crate) const MAX_THREADS: u64 = 1024;
+/// Most worker threads.
+const MAX_THREADS: u64 = attnc::MAX_THREADS as u64;
 
 /// A number of worker threads.
 pub(crate) fn threads(text: &str) -> Result<u64, CountError> {

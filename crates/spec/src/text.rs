@@ -6,10 +6,21 @@ use std::fmt::Write;
 use crate::{Gradient, Offsets, Operator, Precision, Ragged, Rows, ZeroLse};
 
 impl Operator {
-    /// An `.attn` text (edition 1, formatted) that means exactly this operator.
-    pub fn to_attn(&self) -> String {
-        let p = &self.profile;
-        let precision = match self.precision {
+    /// Every field but the name and the branches, by its word in `.attn` files, with its value written out.
+    pub(crate) fn fields(&self) -> [(&'static str, String); 12] {
+        let Operator {
+            name: _,
+            heads,
+            kv_heads,
+            head_dim,
+            dtype,
+            precision,
+            causal,
+            scale,
+            profile: p,
+            branches: _,
+        } = self;
+        let precision = match precision {
             Precision::Standard => "standard",
             Precision::Fast => "fast",
             Precision::Tf32 => "tf32",
@@ -34,24 +45,28 @@ impl Operator {
             ZeroLse::Covered => "covered",
             ZeroLse::Uncovered => "uncovered",
         };
-        let fields: [(&str, String); 12] = [
-            ("heads", self.heads.to_string()),
-            ("kv_heads", self.kv_heads.to_string()),
-            ("head_dim", self.head_dim.to_string()),
-            ("dtype", self.dtype.to_string()),
+        [
+            ("heads", heads.to_string()),
+            ("kv_heads", kv_heads.to_string()),
+            ("head_dim", head_dim.to_string()),
+            ("dtype", dtype.to_string()),
             ("precision", precision.to_owned()),
-            ("causal", self.causal.to_string()),
+            ("causal", causal.to_string()),
             // The shortest decimal that reads back as the same number.
-            ("scale", format!("{:?}", self.scale)),
+            ("scale", format!("{scale:?}")),
             ("offsets", offsets.to_owned()),
             ("ragged", ragged.to_owned()),
             ("rows", rows.to_owned()),
             ("gradient", gradient.to_owned()),
             ("zero_lse", zero_lse.to_owned()),
-        ];
+        ]
+    }
+
+    /// An `.attn` text (edition 1, formatted) that means exactly this operator.
+    pub fn to_attn(&self) -> String {
         let mut out = format!("edition 1\n\nattention {} {{\n", self.name);
         // Writing to a string cannot fail.
-        for (name, value) in fields {
+        for (name, value) in self.fields() {
             let _ = writeln!(out, "    {name:<9} = {value}");
         }
         for branch in &self.branches {

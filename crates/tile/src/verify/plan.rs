@@ -60,6 +60,12 @@ impl Written {
             | Inst::If { .. }
             | Inst::Floats { .. }
             | Inst::Gather { .. }
+            | Inst::Inspect(..)
+            | Inst::Queued(_)
+            | Inst::Commit
+            | Inst::Wait(_)
+            | Inst::Release
+            | Inst::Barrier
             | Inst::Scatter { .. }
             | Inst::Fill { .. }
             | Inst::Call { .. } => {}
