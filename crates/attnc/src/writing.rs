@@ -96,7 +96,7 @@ pub fn write_all<'a>(
 /// What the system said.
 pub fn check_folder(folder: &Path) -> Result<(), WriteError> {
     let answer = match fs::metadata(folder) {
-        Ok(meta) if meta.is_dir() => tempfile::tempfile_in(folder).map(|_| ()),
+        Ok(meta) if meta.is_dir() => probe(folder),
         Ok(_) => Err(io::Error::new(
             io::ErrorKind::NotADirectory,
             "it is no folder",
@@ -124,10 +124,26 @@ pub fn check_writable(path: &Path) -> Result<(), WriteError> {
     let answer = match destination(path) {
         // Opening a pipe would wait for its reader; a device says so when it is written.
         Ok(Destination::Device) => Ok(()),
-        Ok(Destination::File(place)) => tempfile::tempfile_in(folder(&place.path)).map(|_| ()),
+        Ok(Destination::File(place)) => probe(folder(&place.path)),
         Err(error) => Err(error),
     };
     answer.map_err(WriteError::at(path))
+}
+
+/// Whether a file can be made in a folder.
+fn probe(folder: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(folder)
+        .map(|_| ())
+        .map_err(without_path)
+}
+
+/// The error without the name of a temporary file, which is nobody's business and differs from run to run.
+fn without_path(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((what, _)) => io::Error::new(error.kind(), what.to_owned()),
+        None => error,
+    }
 }
 
 /// The folder that a file stands in.
@@ -226,7 +242,9 @@ fn beside(place: &Place, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::
         let mut list = UNFINISHED
             .lock()
             .map_err(|_| io::Error::other("interrupted"))?;
-        let file = builder.tempfile_in(folder(&place.path))?;
+        let file = builder
+            .tempfile_in(folder(&place.path))
+            .map_err(without_path)?;
         list.push(file.path().to_owned());
         file
     };
