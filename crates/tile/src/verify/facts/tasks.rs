@@ -4,7 +4,8 @@
 //! In: what values are computed from. Out: whether a number of tasks, a batch entry, a head and a first row are those of the grid: with
 //! S rows a chunk and C = ceil(N / S) chunks there are B * H * C tasks; task t has batch entry t / C / H, head t / C mod H and the chunk
 //! t mod C, or C - 1 - t mod C where late chunks come first. Division with remainder is one to one, so no two tasks share all three, and
-//! what a task writes inside its own chunk no other task writes.
+//! what a task writes inside its own chunk no other task writes. The number of tasks stays within 64 bits by what hosts must see to
+//! before they plan: B * N is at most 2^47.
 
 use super::{Facts, Key, Val};
 use crate::core::Bin;
@@ -26,7 +27,7 @@ impl Facts {
 
     /// The rows of a chunk, where `tasks` is the number of all chunks of all heads of all batch entries.
     pub(in crate::verify) fn grid(&self, tasks: Val, heads: u32) -> Option<i64> {
-        let product = |v: u32| match self.defs[v as usize] {
+        let product = |v: u32| match self.written[v as usize] {
             Some((Bin::Mul, a, b)) => Some([(a, b), (b, a)]),
             Some(_) | None => None,
         };
