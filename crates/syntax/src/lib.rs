@@ -33,5 +33,6 @@ mod token;
 
 pub use dump::{dump_json, dump_text};
 pub use format::format;
+pub use lexer::tokens;
 pub use limits::{MAX_DEPTH, MAX_FILE_BYTES};
 pub use parser::{Parsed, parse};
