@@ -71,7 +71,7 @@ macro_rules! targets {
     };
 }
 
-targets! { tokens resolve format graph_text tile_text tensors lowered_graph pipeline }
+targets! { tokens resolve format editor graph_text tile_text tensors lowered_graph pipeline }
 
 /// Writes the seeds where cargo-fuzz takes a corpus from.
 #[test]

@@ -31,7 +31,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target {
         name: "tokens",
         run: text::tokens,
@@ -51,6 +51,13 @@ pub const TARGETS: [Target; 8] = [
         run: text::format,
         executions: 100_000,
         good: 20,
+        words: text::WORDS,
+    },
+    Target {
+        name: "editor",
+        run: text::editor,
+        executions: 100_000,
+        good: 2,
         words: text::WORDS,
     },
     Target {

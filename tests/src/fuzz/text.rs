@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The `.attn` language: lexer, parser and resolution, formatter.
+//! The `.attn` language: lexer, parser and resolution, formatter, what editors ask.
 //!
 //! In: bytes as they might stand in a file. Promises: nothing panics, every span lies in its file between characters, every mistake can be
 //! drawn, what an operator prints means the operator, formatting is idempotent and changes no tree.
 
-use attnc_diag::{FileId, SourceFile, render_json, render_text};
-use attnc_spec::{Loaded, NoFiles, Operator, Resolution};
+use attnc_diag::{FileId, SourceFile, Span, render_json, render_text};
+use attnc_spec::{Definition, Loaded, NoFiles, Operator, Resolution};
 
 /// Words of the language, and what is hard about numbers and text.
 pub(super) const WORDS: &[&str] = &[
@@ -135,6 +135,42 @@ fn reads_back(op: &Operator) {
     assert_eq!(&*again.files[0].own[0], op);
     let json = Operator::from_json(&op.to_json().to_string()).expect("reads back");
     assert_eq!(&json, op);
+}
+
+/// What editors ask, at places that the first bytes choose.
+pub(super) fn editor(data: &[u8]) -> bool {
+    let Some((places, text)) = data.split_first_chunk::<4>() else {
+        return false;
+    };
+    let loaded = Loaded {
+        key: "a.attn".to_owned(),
+        name: "a.attn".to_owned(),
+        bytes: text.to_vec(),
+    };
+    let (found, index) = attnc_spec::inspect(vec![Ok(loaded)], &mut NoFiles);
+    let file = found.files[0].file;
+    let sources = &found.sources;
+    let inside = |span: Span| {
+        let text = sources.text(span.file);
+        assert!(text.get(span.range()).is_some(), "{span:?}");
+    };
+    let mut answers = 0;
+    for place in places {
+        let offset = usize::from(*place) * (text.len() + 1) / 256;
+        if let Some(word) = index.explain(sources, file, offset) {
+            inside(word.span);
+            assert!(!word.markdown.is_empty());
+            answers += 1;
+        }
+        if let Some(Definition::Name(span)) = index.definition(file, offset) {
+            inside(span);
+            // A declaration is its own first reference.
+            let all = index.references(file, offset);
+            assert!(all.is_empty() || all[0] == span, "{all:?}");
+        }
+        index.complete(sources, file, offset);
+    }
+    answers > 0
 }
 
 /// The formatter.
