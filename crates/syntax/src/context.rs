@@ -77,7 +77,10 @@ struct Open<'a> {
 pub fn context_at(text: &str, offset: usize) -> Context<'_> {
     let tokens = lex(FileId::new(0), text, &mut Sink::new());
     let writing = |t: &Token| {
-        let word = matches!(t.kind, Kind::Ident | Kind::Keyword(_) | Kind::BadStr);
+        let word = matches!(
+            t.kind,
+            Kind::Ident | Kind::Keyword(_) | Kind::BadStr | Kind::LineComment
+        );
         (t.start as usize) < offset && (offset < t.end as usize || word && offset == t.end as usize)
     };
     if let Some(t) = tokens.iter().find(|t| writing(t)) {
