@@ -5,10 +5,11 @@
 
 use attnc::pipeline::{Choices, Plan};
 use attnc::{
-    Amount, Backend, Inputs, Outcome, Signature, Source, Verified, VerifyOptions, compile, execute,
-    madds_formula, verify,
+    Amount, Backend, Compiler, Inputs, Outcome, Signature, Source, Verified, VerifyOptions,
+    execute, madds_formula, verify,
 };
 
+use attnc_codegen_cpu::{CpuTarget, Family};
 use attnc_tensor::View;
 
 use crate::random::Case;
@@ -28,28 +29,58 @@ pub struct Engine {
     pub threads: usize,
 }
 
+/// The targets that this machine runs; the others of its family are named once as skipped.
+pub fn targets() -> Vec<CpuTarget> {
+    static TOLD: std::sync::Once = std::sync::Once::new();
+    let (here, lacking): (Vec<_>, Vec<_>) = CpuTarget::ALL
+        .into_iter()
+        .filter(|t| Family::here() == Some(t.family()))
+        .partition(|t| t.runs_here());
+    TOLD.call_once(|| {
+        for t in lacking {
+            println!("skipped: this machine does not run {}", t.name());
+        }
+    });
+    here
+}
+
 impl Engine {
-    /// A backend under a plan.
+    /// A backend under a plan, for the portable target of this machine.
     pub fn new(backend: Backend, plan: Option<Plan>, threads: usize) -> Engine {
         Engine {
             backend,
             plan,
             without: Vec::new(),
-            target: "x86_64",
+            target: std::env::consts::ARCH,
             threads,
         }
     }
 
-    /// Every engine that computes: the graph interpreter unfused and fused, the tile interpreter and machine code, both shared and
-    /// branch by branch.
+    /// Every engine that computes: the graph interpreter unfused and fused, the tile interpreter under the schedules of a CPU and of a
+    /// GPU, and machine code, all shared and branch by branch.
     pub fn all() -> Vec<Engine> {
         let mut all = vec![Engine::new(Backend::InterpGraph, None, 1)];
         for plan in [Plan::Share, Plan::Each] {
             all.push(Engine::new(Backend::InterpGraph, Some(plan), 1));
             all.push(Engine::new(Backend::InterpTile, Some(plan), 3));
-            all.push(Engine::new(Backend::Cpu, Some(plan), 2));
+            all.push(Engine {
+                target: "sm_80",
+                ..Engine::new(Backend::InterpTile, Some(plan), 2)
+            });
+            all.extend(Engine::machine_code(Some(plan), 2));
         }
         all
+    }
+
+    /// Machine code for every target that this machine runs.
+    pub fn machine_code(plan: Option<Plan>, threads: usize) -> Vec<Engine> {
+        targets()
+            .into_iter()
+            .map(|t| Engine {
+                target: t.name(),
+                ..Engine::new(Backend::Cpu, plan, threads)
+            })
+            .collect()
     }
 
     /// Why this engine does not run a case; none: it runs it.
@@ -84,9 +115,10 @@ impl Engine {
             without: self.without.clone(),
             ..Choices::new(self.target)
         };
-        let mut engine = compile(&source, self.backend, &choices).map_err(|e| e.to_string())?;
+        let engine = Compiler::with(choices).engine(&source, self.backend);
+        let engine = engine.map_err(|e| e.to_string())?;
         let signature = Signature::from(&c.op);
-        execute(&mut *engine, &signature, x, self.threads, 1, &|_| ()).map_err(|e| e.to_string())
+        execute(&*engine, &signature, x, self.threads, 1, &|_| ()).map_err(|e| e.to_string())
     }
 
     /// Runs a case and judges every row of it by the oracle.
