@@ -35,7 +35,7 @@ pub use half;
 pub use attention::{Attention, AttentionError, AttentionFile, Diagnostics};
 pub use attnc_codegen_cpu::{CodegenError, CpuTarget, Program, asm, header};
 pub use attnc_oracle::{OracleError, RowId, madds_formula};
-pub use attnc_runtime::{LaunchError, Pool, Workers, machine};
+pub use attnc_runtime::{LaunchError, MAX_THREADS, Pool, Workers, machine};
 pub use attnc_spec::{
     Branch, ContentHash, Gradient, InvalidOperator, Offsets, Operator, OperatorBuilder,
     OperatorError, Precision, Profile, Ragged, Rows, Segment, ZeroLse,

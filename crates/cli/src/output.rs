@@ -86,7 +86,9 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let place = link_target(path);
             let folder = place.parent().filter(|p| !p.as_os_str().is_empty());
-            tempfile::tempfile_in(folder.unwrap_or(Path::new("."))).map(|_| ())
+            tempfile::tempfile_in(folder.unwrap_or(Path::new(".")))
+                .map(|_| ())
+                .map_err(without_path)
         }
         Err(error) => Err(error),
     };
@@ -101,6 +103,15 @@ fn link_target(path: &Path) -> PathBuf {
     match fs::read_link(path) {
         Ok(target) => path.parent().unwrap_or(Path::new("")).join(target),
         Err(_) => path.to_owned(),
+    }
+}
+
+/// The error without the name of a temporary file, which is nobody's business and differs from run to run.
+fn without_path(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((what, _)) => io::Error::new(error.kind(), what.to_owned()),
+        None => error,
     }
 }
 
@@ -126,7 +137,7 @@ fn beside(
         let mut list = UNFINISHED
             .lock()
             .map_err(|_| io::Error::other("interrupted"))?;
-        let file = builder.tempfile_in(folder)?;
+        let file = builder.tempfile_in(folder).map_err(without_path)?;
         list.push(file.path().to_owned());
         file
     };
