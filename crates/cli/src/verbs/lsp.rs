@@ -5,11 +5,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use attnc::files::DiskLoader;
 use attnc_lsp::{End, serve};
 
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::loader::DiskLoader;
 
 /// Speak the language server protocol on standard input and output.
 #[derive(Debug, clap::Args)]
