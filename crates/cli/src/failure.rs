@@ -86,6 +86,9 @@ pub(crate) enum Failure {
         /// The worst row, in words.
         worst: String,
     },
+    /// The client of `lsp` left without saying so.
+    #[error("the editor left without `shutdown`")]
+    Hangup,
     /// `fmt --check` found files to format.
     #[error("{0} not formatted; `attnc fmt` without --check formats in place")]
     NotFormatted(String),
@@ -114,6 +117,7 @@ impl Failure {
             | Failure::Engine(_)
             | Failure::Execute(_)
             | Failure::Unverified { .. }
+            | Failure::Hangup
             | Failure::NotFormatted(_) => 1,
         }
     }
