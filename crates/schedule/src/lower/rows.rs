@@ -111,6 +111,7 @@ fn cell(c: &mut Code, p: &Parts, task: &Task, g: Val, branches: Branches, lo: Va
     c.range(zero, rows, block, |c, r0| {
         let live = c.sub(rows, r0);
         let live = c.min(live, block);
+        c.barrier();
         each_tile(c, p, live, |c, t| begin_tile(c, p, task, r0, t));
         if let Some(peak) = p.fns.peak {
             let sweep = keys::Sweep::Peak(peak);
@@ -148,8 +149,9 @@ fn row(
     mask: Val,
 ) {
     let n = c.add(lo, x);
-    let last = c.addc(task.n, -1);
-    let n = c.min(n, last);
+    // The cell lies inside the chunk, so this changes nothing but what is known of the value.
+    let own = c.addc(task.n1, -1);
+    let n = c.min(n, own);
     let (source, padding) = if p.nest.displaced {
         // A displaced group is one branch: its segment and place give the query that returns to row n.
         let w = c.plan(p.clipped, branches.begin);
@@ -179,7 +181,13 @@ fn row(
         let one = c.c(1);
         c.store(p.covered, r, one);
         c.store(p.rclass, at, class);
-        let clamped = c.min(source, last);
+        // Displaced sources lie anywhere.
+        let most = if p.nest.displaced {
+            c.addc(task.n, -1)
+        } else {
+            own
+        };
+        let clamped = c.min(source, most);
         let (row, compare) = match padding {
             Some(pad) => {
                 let none = c.c(-1);
@@ -326,6 +334,7 @@ fn end_tile(c: &mut Code, p: &Parts, task: &Task, r0: Val, t: TileAt) {
         c.call(f, state.places().to_vec(), vec![t.live]);
     }
     let (Some(other), Some(join)) = (p.other, p.fns.join) else {
+        c.barrier();
         store_chunk(c, p, state, row, t.live);
         return;
     };
@@ -363,6 +372,7 @@ fn end_tile(c: &mut Code, p: &Parts, task: &Task, r0: Val, t: TileAt) {
         tiles.push(one);
     }
     c.call(join, tiles, vec![t.live]);
+    c.barrier();
     store_chunk(c, p, chunk, row, t.live);
     for (view, place) in errors_of(c, p) {
         let idx = Place {
