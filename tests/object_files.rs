@@ -121,7 +121,7 @@ fn a_c_program_gets_the_bits_of_the_code_in_memory() {
         let (core, program) = program(&op, target);
         let jit = Jit::link(&program).expect("code");
         let o = write(folder.path(), "op.o", &[program]);
-        let exe = link(folder.path(), &["cc"], &op, &core, &o);
+        let exe = link(folder.path(), &["cc", "-std=c99"], &op, &core, &o);
         // Into a shared library, too: nothing undefined, nothing that depends on where the code stands.
         let shared = std::process::Command::new("cc")
             .arg("-shared")
@@ -135,10 +135,7 @@ fn a_c_program_gets_the_bits_of_the_code_in_memory() {
         assert!(shared.status.success() && said.is_empty(), "{said}");
         // One object, several shapes: nothing is compiled anew.
         let shapes = [inputs(&op, 2, 150), inputs(&op, 1, 1), inputs(&op, 1, 64)];
-        let want: Vec<_> = shapes
-            .iter()
-            .map(|x| in_memory(&op, &jit, &core, x))
-            .collect();
+        let want: Vec<_> = shapes.iter().map(|x| in_memory(&op, &jit, x)).collect();
         for layout in [0, 1, 2] {
             let got = drive(&exe, &[], layout, -1, &shapes);
             assert!(got == want, "{dtype}, causal {causal}, layout {layout}");

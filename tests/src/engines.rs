@@ -5,8 +5,8 @@
 
 use attnc::pipeline::{Choices, Plan};
 use attnc::{
-    Amount, Backend, Inputs, Outcome, Signature, Source, Verified, VerifyOptions, compile, execute,
-    madds_formula, verify,
+    Amount, Backend, Compiler, Inputs, Outcome, Signature, Source, Verified, VerifyOptions,
+    execute, madds_formula, verify,
 };
 
 use attnc_codegen_cpu::{CpuTarget, Family};
@@ -115,9 +115,10 @@ impl Engine {
             without: self.without.clone(),
             ..Choices::new(self.target)
         };
-        let mut engine = compile(&source, self.backend, &choices).map_err(|e| e.to_string())?;
+        let engine = Compiler::with(choices).engine(&source, self.backend);
+        let engine = engine.map_err(|e| e.to_string())?;
         let signature = Signature::from(&c.op);
-        execute(&mut *engine, &signature, x, self.threads, 1, &|_| ()).map_err(|e| e.to_string())
+        execute(&*engine, &signature, x, self.threads, 1, &|_| ()).map_err(|e| e.to_string())
     }
 
     /// Runs a case and judges every row of it by the oracle.

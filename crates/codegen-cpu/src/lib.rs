@@ -21,19 +21,21 @@ mod listing;
 mod moves;
 mod object;
 mod program;
+mod stored;
 mod target;
 mod tiles;
 
 pub use compile::{Part, compile, compile_parts};
 pub use detect::Detect;
 pub use features::{Feature, Features};
-pub use header::header;
+pub use header::{Declared, header, plan_bytes, workspace_bytes};
 pub use jit::Jit;
 pub use layout::{
     ABI, Args, ERROR_ABI, ERROR_MACHINE, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE,
-    Layout,
+    Layout, Tensors,
 };
 pub use listing::{asm, census, clif};
 pub use object::object;
 pub use program::{CodegenError, Program};
+pub use stored::StoreError;
 pub use target::{CpuTarget, Family, Level};

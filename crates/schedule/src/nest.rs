@@ -95,7 +95,8 @@ pub struct Schedule {
     pub chunk: u32,
     /// Rows whose states are live together, a multiple of `mq`.
     pub rows: u32,
-    /// Panels that a worker holds at a time.
+    /// Panels that a worker holds at a time: short ones, so that a group which shares keys, whose runs are many and of many lengths,
+    /// finds most of them again in the next block of rows and the next task.
     pub slots: u32,
     /// Whether panels outlive the task that packed them. Blocks of a GPU run one task and keep nothing.
     pub keep_panels: bool,
@@ -139,7 +140,7 @@ impl Spaces {
 impl Schedule {
     /// The default for the portable 128-bit kernels: tiles that keep scores, weights and a block of keys in the first-level cache,
     /// states and queries of `rows` rows in the second, and per worker at most 1.25 MB beside the panels at D = 64.
-    pub fn portable(target: &str, head_dim: u32, groups: usize) -> Schedule {
+    pub fn portable(target: &str, head_dim: u32, branches: usize) -> Schedule {
         let (mq, nk) = (32, 80);
         let fit = |elements: u32, step: u32, most: u32| {
             (elements / head_dim / step * step).clamp(step, most)
@@ -148,10 +149,10 @@ impl Schedule {
             target: target.to_string(),
             mq,
             nk,
-            panel: fit(2080 * 64, nk, 2080),
+            panel: fit(240 * 64, nk, 240),
             chunk: fit(2048 * 64, 256, 2048),
             rows: fit(512 * 64, 128, 512),
-            slots: u32::try_from(groups).unwrap_or(u32::MAX).clamp(1, 8),
+            slots: 8 * u32::try_from(branches).unwrap_or(u32::MAX).clamp(1, 8),
             keep_panels: true,
             key_step: KEY_STEP,
             stages: 1,
@@ -163,13 +164,13 @@ impl Schedule {
     /// The default for assembled kernels of 256- and 512-bit vectors: tiles of three vectors of 512 bits, or twice three of 256; what a
     /// step works on (queries, scores, a block of keys and of values, state) fits the second-level cache many times over and streams
     /// through the first. The rest as for [`Schedule::portable`].
-    pub fn wide(target: &str, head_dim: u32, groups: usize) -> Schedule {
+    pub fn wide(target: &str, head_dim: u32, branches: usize) -> Schedule {
         let (mq, nk) = (48, 64);
-        let portable = Schedule::portable(target, head_dim, groups);
+        let portable = Schedule::portable(target, head_dim, branches);
         Schedule {
             mq,
             nk,
-            panel: portable.panel / nk * nk,
+            panel: (256 * 64 / head_dim / nk * nk).clamp(nk, 256),
             rows: (portable.rows / mq * mq).max(mq),
             key_step: 8,
             ..portable
@@ -207,10 +208,10 @@ impl Schedule {
         if target.starts_with("sm_") {
             return Schedule::sm_80(target, nest.head_dim, nest.dtype);
         }
-        let groups = nest.groups.len();
+        let branches = nest.groups.iter().map(|g| g.terms.len()).sum();
         let mut s = match target {
-            "x86_64-v3" | "x86_64-v4" => Schedule::wide(target, nest.head_dim, groups),
-            _ => Schedule::portable(target, nest.head_dim, groups),
+            "x86_64-v3" | "x86_64-v4" => Schedule::wide(target, nest.head_dim, branches),
+            _ => Schedule::portable(target, nest.head_dim, branches),
         };
         match nest.combine {
             Combine::Mix { .. } => s.chunk /= 2,

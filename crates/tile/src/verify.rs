@@ -9,10 +9,11 @@
 //! 2. Buffers, tables, plan tables and functions that are named exist.
 //! 3. Integer code touches I64 buffers, float moves F32 buffers, row numbers and flags I64 buffers.
 //! 4. The index of a load, store, table or plan access lies inside.
-//! 5. A stored value lies in the range that its buffer or plan table promises.
+//! 5. A stored value lies in the range that its buffer or plan table promises; the range of a buffer holds 0, which is what a worker's
+//!    fresh memory holds.
 //! 6. Dividends are at least 0, divisors at least 1.
 //! 7. Shifts are by 0..=63.
-//! 8. A loop steps by at least 1; a walk's next value is larger.
+//! 8. A loop steps by at least 1 and not beyond 64 bits; a walk's next value is larger.
 //! 9. Instructions stand in a section where they mean something: task numbers and outputs in `body`, plan stores in `plan`.
 //! 10. The places of moves, over all their rows and padding, lie inside their buffers; counts are at least 0 and fit the stride.
 //! 11. Row numbers lie inside the tensor or work buffer; -1 is allowed only to column gathers.
@@ -22,9 +23,11 @@
 //! 15. `live_q` is in 1..=mq and `live_k` in 1..=nk, always (a call without rows must not be reached).
 //! 16. A tile that a function writes shares its buffer with no other tile of the call.
 //! 17. No buffer is read before the first instruction that writes it (in `enter` for what persists). Buffers are tracked whole: the
-//!     interpreter, which tracks elements, finds the rest.
-//! 18. Rows of out and lse come from buffers that do not persist and into which only values computed from the task number go; so do
-//!     batch entry and head. (Necessary for the absence of races, not sufficient: the interpreter checks every row.)
+//!     interpreter, which tracks elements, finds the rest. Plan tables are written whole by the plan (`verify/plan.rs`).
+//! 18. No two tasks write the same rows: there are as many tasks as batch entries times heads times chunks of S rows, batch entry,
+//!     head and chunk of an output write are decoded from the task number by division (`verify/facts/tasks.rs`), and the row numbers
+//!     come from buffers that do not persist and in which only rows of that chunk are stored. (That a task writes each of its rows
+//!     once, the interpreter finds.)
 //! 19. Extents of functions are multiples of the steps, D is the operator's, and the live counts are among the scalars.
 //! 20. Operands of tile operations exist and have the axes and types that the operation needs.
 //! 21. Contracted and paired key axes carry the same order tag.
@@ -48,8 +51,7 @@
 //!     stage, between warps that touch the same float buffer in work or shared memory, one of them writing, and between a gather that
 //!     raises a flag and a load of it. Integer code is ordered by the backend. (30 to 32 are checked when all other rules hold.)
 //!
-//! Sums and products are taken not to leave 64 bits: the limits on tensor sizes (B*N*H*D elements fit in memory) see to that, and the
-//! interpreter checks it.
+//! Of a sum, difference or product that may leave 64 bits nothing is known: machine code wraps around, the interpreter faults.
 
 mod facts;
 mod function;
@@ -57,9 +59,12 @@ mod limits;
 mod moves;
 mod name;
 mod order;
+mod plan;
 mod space;
 mod stages;
 mod uses;
+
+use std::collections::BTreeSet;
 
 use crate::core::{Arg, Bin, BufId, Core, Elem, Inst, PlanId, Range, TableId, Val};
 use facts::Facts;
@@ -163,6 +168,7 @@ pub fn core(core: &Core) -> Result<(), Vec<VerifyError>> {
     v.errors.extend(name::check(core));
     v.errors.extend(space::check(core));
     v.errors.extend(limits::check(core));
+    v.errors.extend(plan::check(core));
     v.errors.extend(stages::check(core));
     for f in &core.fns {
         v.errors.extend(function::check(core, f));
@@ -210,10 +216,12 @@ struct Verifier<'a> {
     visible: Vec<bool>,
     /// Buffers that some earlier instruction writes.
     written: Vec<bool>,
-    /// Buffers that hold a value computed from the task number.
-    from_task: Vec<bool>,
-    /// Buffers into which something else went.
-    from_elsewhere: Vec<bool>,
+    /// Rows of a chunk, where the number of tasks is that of a grid.
+    grid: Option<i64>,
+    /// Values that are the first row of the task's chunk.
+    first_rows: BTreeSet<u32>,
+    /// For each buffer, those first rows in whose chunk everything lies that was stored in it.
+    own: Vec<Option<BTreeSet<u32>>>,
     /// Row buffers of output writes.
     outputs: Vec<(String, BufId)>,
 }
@@ -230,8 +238,9 @@ impl<'a> Verifier<'a> {
             defined: vec![false; vals],
             visible: vec![false; vals],
             written: vec![false; bufs],
-            from_task: vec![false; bufs],
-            from_elsewhere: vec![false; bufs],
+            grid: None,
+            first_rows: BTreeSet::new(),
+            own: vec![None; bufs],
             outputs: Vec::new(),
         }
     }
@@ -253,11 +262,13 @@ impl<'a> Verifier<'a> {
             *written &= buf.persist;
         }
         self.insts(code);
-        if section == Section::Plan && !self.is_visible(self.core.tasks) {
-            self.fail(
-                Rule::Scope,
-                "the number of tasks is not a value of the plan".into(),
-            );
+        if section == Section::Plan {
+            if self.is_visible(self.core.tasks) {
+                self.grid = self.facts.grid(self.core.tasks, self.core.heads);
+            } else {
+                let detail = "the number of tasks is not a value of the plan";
+                self.fail(Rule::Scope, detail.into());
+            }
         }
     }
 
@@ -419,12 +430,17 @@ impl<'a> Verifier<'a> {
                 }
                 if self.defines(*v) && ok {
                     self.facts.bin(*v, *op, *a, *b);
+                    if self.section == Section::Body
+                        && let Some(size) = self.grid
+                    {
+                        self.first_rows.extend(self.facts.first_row(*v, size));
+                    }
                 }
             }
             Inst::Select(v, c, a, b) => {
                 let ok = self.reads(&[*c, *a, *b]);
                 if self.defines(*v) && ok {
-                    self.facts.select(*v, *c, *a, *b);
+                    self.facts.select(*v, *a, *b);
                 }
             }
             Inst::Table(v, t, i) => {
@@ -438,8 +454,7 @@ impl<'a> Verifier<'a> {
                 {
                     let (lo, hi) = (table.data.iter().min(), table.data.iter().max());
                     if let (Some(lo), Some(hi)) = (lo, hi) {
-                        self.facts
-                            .interval(*v, *lo, *hi, ok && self.facts.is_from_task(*i));
+                        self.facts.interval(*v, *lo, *hi);
                     }
                 }
             }
@@ -452,8 +467,7 @@ impl<'a> Verifier<'a> {
                 if self.defines(*v)
                     && let Some(table) = table
                 {
-                    let from_task = ok && self.facts.is_from_task(*i);
-                    self.facts.ranged(*v, table.range, from_task);
+                    self.facts.ranged(*v, table.range);
                 }
             }
             Inst::PlanStore(t, i, x) => {
@@ -469,16 +483,14 @@ impl<'a> Verifier<'a> {
             Inst::Load(v, b, i) => {
                 let ok = self.reads(&[*i]);
                 let mut range = None;
-                let mut from_task = false;
                 if self.buffer(*b, Elem::I64) && ok {
                     let buf = &self.core.bufs[b.0 as usize];
                     self.index(&buf.name, *i, buf.len);
                     self.reads_buffer(*b);
                     range = buf.range;
-                    from_task = self.from_task[b.0 as usize];
                 }
                 if self.defines(*v) {
-                    self.facts.ranged(*v, range, from_task);
+                    self.facts.ranged(*v, range);
                 }
             }
             Inst::Store(b, i, x) => {
@@ -488,11 +500,7 @@ impl<'a> Verifier<'a> {
                     self.index(&buf.name, *i, buf.len);
                     self.stored(&buf.name, *x, buf.range);
                     self.written[b.0 as usize] = true;
-                    if self.facts.is_from_task(*x) {
-                        self.from_task[b.0 as usize] = true;
-                    } else {
-                        self.from_elsewhere[b.0 as usize] = true;
-                    }
+                    self.owns(*b, *x);
                 }
             }
             Inst::For {
@@ -507,6 +515,11 @@ impl<'a> Verifier<'a> {
                 }
                 if self.facts.bounds(*step).0 < 1 {
                     let detail = format!("the step may be {}", self.facts.bounds(*step).0);
+                    self.fail(Rule::LoopStep, detail);
+                }
+                let ends = [*hi, *step].map(|v| self.facts.bounds(v).1);
+                if ends[0].checked_add(ends[1] - 1).is_none() {
+                    let detail = format!("the end may be {}, the step {}", ends[0], ends[1]);
                     self.fail(Rule::LoopStep, detail);
                 }
                 let (iv, lo, hi, step) = (*iv, *lo, *hi, *step);
@@ -571,14 +584,13 @@ impl<'a> Verifier<'a> {
                     self.inspect(*src, *width, *live);
                 }
                 if self.defines(*v) {
-                    self.facts.interval(*v, 0, 1, false);
+                    self.facts.interval(*v, 0, 1);
                 }
             }
             Inst::Queued(v) => {
                 self.task_only("stages");
                 if self.defines(*v) {
-                    self.facts
-                        .interval(*v, 0, i64::from(self.core.stages), false);
+                    self.facts.interval(*v, 0, i64::from(self.core.stages));
                 }
             }
             Inst::Commit | Inst::Wait(_) | Inst::Release => self.task_only("stages"),
@@ -633,16 +645,29 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// Notes in which chunks a stored value lies.
+    fn owns(&mut self, b: BufId, x: Val) {
+        let size = self.grid.unwrap_or(0);
+        let facts = &self.facts;
+        let own = &mut self.own[b.0 as usize];
+        let before = own.as_ref().unwrap_or(&self.first_rows);
+        let now = before.iter().copied();
+        *own = Some(now.filter(|r| facts.in_chunk(x, *r, size)).collect());
+    }
+
     /// Rule 18, when every store has been seen.
     fn races(&mut self) {
+        // All rows of a task lie in one chunk, the same for all writes.
+        let mut common = self.first_rows.clone();
         for (path, buf) in std::mem::take(&mut self.outputs) {
             let b = &self.core.bufs[buf.0 as usize];
-            if b.persist || self.from_elsewhere[buf.0 as usize] {
-                self.errors.push(VerifyError {
-                    rule: Rule::Race,
-                    path,
-                    detail: format!("rows in {} do not all come from the task number", b.name),
-                });
+            let none = BTreeSet::new();
+            let own = self.own[buf.0 as usize].as_ref().unwrap_or(&none);
+            common.retain(|r| own.contains(r));
+            if b.persist || common.is_empty() {
+                let detail = format!("{} may hold rows of another task's chunk", b.name);
+                let rule = Rule::Race;
+                self.errors.push(VerifyError { rule, path, detail });
             }
         }
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use attnc::{
-    Amount, Facts, Inputs, RowIds, RunReport, Source, StageName, Verified, VerifyOptions,
+    Amount, Compiler, Facts, Inputs, RowIds, RunReport, Source, StageName, Verified, VerifyOptions,
     madds_formula,
 };
 use attnc_syntax::MAX_FILE_BYTES;
@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::args::{CompileArgs, TensorArgs};
 use crate::choices::choices_to_run;
 use crate::context::Context;
-use crate::count::{CountError, count, positive};
+use crate::count::{self, CountError, count, positive};
 use crate::failure::Failure;
 use crate::loader::read_up_to;
 use crate::output;
@@ -43,10 +43,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     pub(crate) backend: Backend,
     /// Worker threads (default: all).
-    #[arg(long, value_name = "T", value_parser = positive)]
+    #[arg(long, value_name = "T", value_parser = count::threads, allow_negative_numbers = true)]
     pub(crate) threads: Option<u64>,
     /// Timed repeats.
-    #[arg(long, value_name = "R", value_parser = positive, default_value = "1")]
+    #[arg(long, value_name = "R", value_parser = positive, allow_negative_numbers = true, default_value = "1")]
     pub(crate) repeat: u64,
     /// Compare with the oracle: all rows if that takes at most 2^30 products, else ROWS (256) seeded rows.
     #[arg(long, value_name = "all|ROWS", num_args = 0..=1, require_equals = true, default_missing_value = "256")]
@@ -133,7 +133,8 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     }
     let backend = attnc::Backend::from(args.backend);
     let start = Instant::now();
-    let mut engine = attnc::compile(&source, backend, &choices_to_run(&args.compile)?)?;
+    let compiler = Compiler::with(choices_to_run(&args.compile)?);
+    let engine = compiler.engine(&source, backend)?;
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
     engine.notes().iter().for_each(|note| context.note(note));
     if let Some(path) = &args.output {
@@ -156,7 +157,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     let rows = RowIds::new(inputs.batch, signature.heads, inputs.seq_len).len();
     let bar = Bar::new(context, "running", rows.saturating_mul(args.repeat));
     let outcome = attnc::execute(
-        &mut *engine,
+        &*engine,
         &signature,
         &inputs,
         threads,
@@ -228,7 +229,7 @@ fn source(args: &RunArgs, context: &Context) -> Result<Source, Failure> {
         if let Ok(loaded) = &mut read {
             loaded.bytes.truncate(MAX_FILE_BYTES + 1);
         }
-        let op = context.operator_of(&args.file, read)?;
+        let op = context.operator_of(read)?;
         return Ok(Source::from(&*op));
     };
     let file = loaded.name.clone();

@@ -75,9 +75,17 @@ pub enum FaultKind {
         /// The value.
         value: i64,
     },
-    /// Two writes of one output element, or by one instruction of one element that warps share.
-    #[error("{what}: element {index} is written twice")]
+    /// Two tasks write one output element.
+    #[error("{what}: element {index} is written by two tasks")]
     Race {
+        /// `out` or `lse`.
+        what: &'static str,
+        /// Which.
+        index: usize,
+    },
+    /// Two writes of one output element in one task, or by one instruction of one element that warps share.
+    #[error("{what}: element {index} is written twice")]
+    Twice {
         /// `out`, `lse` or a buffer.
         what: String,
         /// Which.
@@ -91,6 +99,9 @@ pub enum FaultKind {
         /// Which.
         index: usize,
     },
+    /// A call without comparison of positions although a key lies behind a query that sees it.
+    #[error("a key behind its query would count: positions are not compared where they must be")]
+    Acausal,
     /// Stages of copies are used out of order.
     #[error(transparent)]
     Stage(#[from] QueueError),
@@ -204,6 +215,8 @@ pub fn run(
 /// The plan, then the ranges of the workers, last first.
 fn all(m: &mut Machine<'_>, workers: i64) -> Result<(), FaultKind> {
     let tasks = m.plan()?;
+    // Ranges without tasks would do nothing, however many were asked for.
+    let workers = workers.min(tasks.max(1));
     for w in (0..workers).rev() {
         m.worker(tasks * w / workers, tasks * (w + 1) / workers)?;
     }

@@ -31,6 +31,10 @@ pub(crate) fn cell(
     live: Val,
 ) {
     let count = branches.count;
+    if let Held::Slots { passed, .. } = p.held {
+        let zero = c.c(0);
+        c.set(passed, zero);
+    }
     c.upto(count, |c, i| {
         let (a, b) = (c.load(p.seg_start, i), end_of(c, p, i, limit));
         let a = c.min(a, task.n);
@@ -234,9 +238,12 @@ fn run(
             to,
         };
         match p.held {
-            Held::Slots { tags, careful } => {
-                let slots = c.c(i64::from(p.sched.slots));
-                let slot = c.rem(g, slots);
+            Held::Slots {
+                tags,
+                careful,
+                passed,
+            } => {
+                let slot = next_slot(c, p, branches, passed);
                 let end = stretch.end(c);
                 pack(
                     c, p, task, g, branches, tags, careful, slot, keys, stretch, end,
@@ -256,6 +263,30 @@ fn run(
             }
         }
     });
+}
+
+/// The slot of the next panel of a sweep. A group has a share of the slots, and its panels take them in the order in which every sweep
+/// goes through them: the next block of rows finds them where the last one left them, as far as there are slots.
+fn next_slot(c: &mut Code, p: &Parts, branches: Branches, passed: BufId) -> Val {
+    let (slots, all) = (c.c(i64::from(p.sched.slots)), c.c(p.branches));
+    let one = c.c(1);
+    let zero = c.c(0);
+    let share = |c: &mut Code, n: Val| {
+        let n = c.max(n, zero);
+        let n = c.mul(n, slots);
+        c.div(n, all)
+    };
+    let own = share(c, branches.count);
+    let own = c.max(own, one);
+    let first = share(c, branches.begin);
+    let number = c.get(passed);
+    let next = c.addc(number, 1);
+    let most = c.c(i64::MAX >> 1);
+    let next = c.min(next, most);
+    c.set(passed, next);
+    let turn = c.rem(number, own);
+    let slot = c.add(first, turn);
+    c.rem(slot, slots)
 }
 
 /// The positions of a class that one panel holds, and the class's residues.

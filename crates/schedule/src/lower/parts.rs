@@ -81,6 +81,8 @@ pub(crate) enum Held {
         tags: BufId,
         /// Whether the panels need care.
         careful: BufId,
+        /// Panels that the sweep has gone through.
+        passed: BufId,
     },
     /// Panels in stages; both are staged with them.
     Stages {
@@ -269,6 +271,7 @@ impl<'a> Parts<'a> {
             Some(tags) => Held::Slots {
                 tags,
                 careful: c.ints("panel_careful", slots, within(0, 1)),
+                passed: c.ints("panels_passed", 1, within(0, i64::MAX >> 1)),
             },
             None => Held::Stages {
                 keys: c.ints("panel_keys", 1, within(0, panel as i64)),
@@ -278,7 +281,7 @@ impl<'a> Parts<'a> {
         let k = c.panel("k_panels", slots * panel * d, sched.spaces.panels);
         let v = c.panel("v_panels", slots * panel * d, sched.spaces.panels);
         match held {
-            Held::Slots { tags, careful } if sched.keep_panels => {
+            Held::Slots { tags, careful, .. } if sched.keep_panels => {
                 for buf in [tags, kpos, careful, k, v] {
                     c.persist(buf);
                 }
@@ -326,7 +329,7 @@ impl<'a> Parts<'a> {
             count: c.ints("count", 1, within(0, chunk as i64)),
             count2: c.ints("count2", 1, within(0, chunk.max(panel) as i64)),
             low: c.ints("low", 1, None),
-            high: c.ints("high", 1, None),
+            high: c.ints("high", 1, within(-1, BEHIND)),
             any: c.ints("any", 1, None),
             class_count: c.ints("class_count", 64, within(0, i64::MAX)),
             lane_count: c.ints("lane_count", mq, within(0, i64::MAX)),

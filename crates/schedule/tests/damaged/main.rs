@@ -229,6 +229,53 @@ const DAMAGES: &[Damage] = &[
         let t = c.tables.iter_mut().find(|t| t.name == "dilation");
         t.expect("there is a table of dilations").data.pop();
     }),
+    ("an index that wraps around", Rule::Index, |c| {
+        let b = buf(c, "covered");
+        let most = constant(c, i64::MAX);
+        let n = define(c, |v| Inst::Arg(v, Arg::SeqLen));
+        let shift = constant(c, 62);
+        let next = c.vals;
+        c.vals += 3;
+        let [sum, high, load] = [next, next + 1, next + 2].map(Val);
+        c.body.push(Inst::Bin(sum, Bin::Add, n, most));
+        // At least 2^63 - 1 without wrapping, so 1; negative with it.
+        c.body.push(Inst::Bin(high, Bin::Shr, sum, shift));
+        c.body.push(Inst::Load(load, b, high));
+    }),
+    (
+        "a loop whose last step leaves 64 bits",
+        Rule::LoopStep,
+        |c| {
+            let [lo, hi, step] = [0, i64::MAX, i64::MAX - 1].map(|x| constant(c, x));
+            let iv = Val(c.vals);
+            c.vals += 1;
+            let body = Vec::new();
+            c.body.push(Inst::For {
+                iv,
+                lo,
+                hi,
+                step,
+                body,
+            });
+        },
+    ),
+    (
+        "a plan that leaves its tables as they are",
+        Rule::ReadFirst,
+        |c| {
+            c.plan.retain(|inst| !matches!(inst, Inst::For { .. }));
+        },
+    ),
+    ("a plan whose loop is too short", Rule::ReadFirst, |c| {
+        c.plan_tables[0].len += 1;
+    }),
+    (
+        "a buffer whose fresh memory is outside its range",
+        Rule::StoredRange,
+        |c| {
+            range_from(c, "panel_careful", 1);
+        },
+    ),
     ("missing clamp of a row", Rule::StoredRange, |c| {
         unclamp(c, "row_position");
     }),
@@ -387,6 +434,77 @@ const DAMAGES: &[Damage] = &[
     ("race: rows that every task writes", Rule::Race, |c| {
         let iota = buf(c, "iota");
         scatter(c, Port::Out, |_, idx, _| idx.buf = iota);
+    }),
+    ("race: more tasks than chunks", Rule::Race, |c| {
+        let two = Val(c.vals);
+        c.vals += 2;
+        c.plan.push(Inst::Const(two, 2));
+        let tasks = Val(two.0 + 1);
+        c.plan.push(Inst::Bin(tasks, Bin::Mul, c.tasks, two));
+        c.tasks = tasks;
+    }),
+    ("race: chunks that overlap", Rule::Race, |c| {
+        let less = constant(c, 1000);
+        change(c, |inst| match inst {
+            Inst::Bin(_, Bin::Mul, _, size) => {
+                *size = less;
+                true
+            }
+            _ => false,
+        });
+    }),
+    ("race: heads that take turns", Rule::Race, |c| {
+        let less = constant(c, 3);
+        let mut head = None;
+        scatter(c, Port::Out, |dst, _, _| {
+            if let View::Tensor { head: h, .. } = dst {
+                head = Some(*h);
+            }
+        });
+        change(c, |inst| match inst {
+            Inst::Bin(v, Bin::Rem, _, heads) if Some(*v) == head => {
+                *heads = less;
+                true
+            }
+            _ => false,
+        });
+    }),
+    (
+        "race: rows up to the end of the sequence",
+        Rule::Race,
+        |c| {
+            let rows = buf(c, "row_position");
+            let (n, less) = (define(c, |v| Inst::Arg(v, Arg::SeqLen)), constant(c, -1));
+            let last = Val(c.vals);
+            c.vals += 1;
+            c.body.insert(2, Inst::Bin(last, Bin::Add, n, less));
+            let mut row = None;
+            change(c, |inst| {
+                if let Inst::Store(to, _, x) = inst
+                    && *to == rows
+                {
+                    row = Some(*x);
+                }
+                row.is_some()
+            });
+            change(c, |inst| match inst {
+                Inst::Bin(v, Bin::Min, _, most) if Some(*v) == row => {
+                    *most = last;
+                    true
+                }
+                _ => false,
+            });
+        },
+    ),
+    ("race: flags among the rows", Rule::Race, |c| {
+        let rows = buf(c, "row_position");
+        change(c, |inst| match inst {
+            Inst::Gather { flag: Some(f), .. } => {
+                f.buf = rows;
+                true
+            }
+            _ => false,
+        });
     }),
     ("race: every task in batch entry 0", Rule::Race, |c| {
         let zero = constant(c, 0);
