@@ -39,7 +39,8 @@ class Bench:
         self.torch = torch
         self.inputs = tensors(case, options.data)
         self.q, self.k, self.v = (load_file(self.inputs)[name] for name in "qkv")
-        self.folder = Path(tempfile.mkdtemp(prefix="peers-"))
+        self.temporary = tempfile.TemporaryDirectory(prefix="peers-")  # gone with this object
+        self.folder = Path(self.temporary.name)
         operator = self.folder / "peers.attn"
         operator.write_text(case.text())
         self.attnc = Attnc(options.attnc, operator, self.inputs, options.threads)
