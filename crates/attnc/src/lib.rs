@@ -10,6 +10,7 @@
 //! [`verify()`] compares with the oracle, [`RunReport`] tells.
 
 mod attention;
+mod cache;
 mod call;
 mod compiler;
 mod engine;
@@ -32,6 +33,11 @@ mod views;
 
 pub use half;
 
+/// The guide's code is tested as this crate's.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/rust.md")]
+struct Guide;
+
 pub use attention::{Attention, AttentionError, AttentionFile, Diagnostics};
 pub use attnc_codegen_cpu::{CodegenError, CpuTarget, Program, asm, header};
 pub use attnc_oracle::{OracleError, RowId, madds_formula};
@@ -41,6 +47,7 @@ pub use attnc_spec::{
     OperatorError, Precision, Profile, Ragged, Rows, Segment, ZeroLse,
 };
 pub use attnc_tensor::{DType, Elem, Place, Slice, SliceMut, TensorError, View, ViewMut};
+pub use cache::{Cache, CacheError, CacheStat, DEFAULT_LIMIT};
 pub use call::{Call, Order, Watch};
 pub use compiler::Compiler;
 pub use engine::{Backend, CacheUse, Engine, EngineError, Executed};
