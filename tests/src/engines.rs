@@ -56,13 +56,17 @@ impl Engine {
         }
     }
 
-    /// Every engine that computes: the graph interpreter unfused and fused, the tile interpreter and machine code, both shared and
-    /// branch by branch.
+    /// Every engine that computes: the graph interpreter unfused and fused, the tile interpreter under the schedules of a CPU and of a
+    /// GPU, and machine code, all shared and branch by branch.
     pub fn all() -> Vec<Engine> {
         let mut all = vec![Engine::new(Backend::InterpGraph, None, 1)];
         for plan in [Plan::Share, Plan::Each] {
             all.push(Engine::new(Backend::InterpGraph, Some(plan), 1));
             all.push(Engine::new(Backend::InterpTile, Some(plan), 3));
+            all.push(Engine {
+                target: "sm_80",
+                ..Engine::new(Backend::InterpTile, Some(plan), 2)
+            });
             all.extend(Engine::machine_code(Some(plan), 2));
         }
         all

@@ -146,7 +146,7 @@ impl Layout {
             .iter()
             .map(|b| {
                 let here = at as i64;
-                at += (b.len * b.elem.bytes()).next_multiple_of(64);
+                at += core.bytes(b).next_multiple_of(64);
                 here
             })
             .collect();

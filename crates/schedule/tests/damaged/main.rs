@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Damaged programs: one change to a good program each, rejected by the rule that the change breaks.
 
+mod blocks;
+
 use attnc_schedule::{Combine, Group, Nest, Schedule, Term, WHOLE, lower};
 use attnc_tensor::DType;
 use attnc_tile::core::{
@@ -10,7 +12,7 @@ use attnc_tile::core::{
 use attnc_tile::verify::{self, Rule};
 
 /// A program with every part: two shared groups that are joined, causal, zero keys, grouped heads.
-fn good() -> Core {
+fn good(target: &str) -> Core {
     let term = |segment, dilation| Term {
         segment,
         dilation,
@@ -40,7 +42,7 @@ fn good() -> Core {
             },
         ],
     };
-    let sched = Schedule::of("x86_64", &nest);
+    let sched = Schedule::of(target, &nest);
     lower(&nest, &sched).expect("the good program is within the limits")
 }
 
@@ -227,6 +229,53 @@ const DAMAGES: &[Damage] = &[
         let t = c.tables.iter_mut().find(|t| t.name == "dilation");
         t.expect("there is a table of dilations").data.pop();
     }),
+    ("an index that wraps around", Rule::Index, |c| {
+        let b = buf(c, "covered");
+        let most = constant(c, i64::MAX);
+        let n = define(c, |v| Inst::Arg(v, Arg::SeqLen));
+        let shift = constant(c, 62);
+        let next = c.vals;
+        c.vals += 3;
+        let [sum, high, load] = [next, next + 1, next + 2].map(Val);
+        c.body.push(Inst::Bin(sum, Bin::Add, n, most));
+        // At least 2^63 - 1 without wrapping, so 1; negative with it.
+        c.body.push(Inst::Bin(high, Bin::Shr, sum, shift));
+        c.body.push(Inst::Load(load, b, high));
+    }),
+    (
+        "a loop whose last step leaves 64 bits",
+        Rule::LoopStep,
+        |c| {
+            let [lo, hi, step] = [0, i64::MAX, i64::MAX - 1].map(|x| constant(c, x));
+            let iv = Val(c.vals);
+            c.vals += 1;
+            let body = Vec::new();
+            c.body.push(Inst::For {
+                iv,
+                lo,
+                hi,
+                step,
+                body,
+            });
+        },
+    ),
+    (
+        "a plan that leaves its tables as they are",
+        Rule::ReadFirst,
+        |c| {
+            c.plan.retain(|inst| !matches!(inst, Inst::For { .. }));
+        },
+    ),
+    ("a plan whose loop is too short", Rule::ReadFirst, |c| {
+        c.plan_tables[0].len += 1;
+    }),
+    (
+        "a buffer whose fresh memory is outside its range",
+        Rule::StoredRange,
+        |c| {
+            range_from(c, "panel_careful", 1);
+        },
+    ),
     ("missing clamp of a row", Rule::StoredRange, |c| {
         unclamp(c, "row_position");
     }),
@@ -486,21 +535,28 @@ const DAMAGES: &[Damage] = &[
     }),
 ];
 
+/// The whole table: the target whose program a row changes, and the row.
+fn table() -> impl Iterator<Item = (&'static str, Damage)> {
+    let of = |target, rows: &'static [Damage]| rows.iter().map(move |row| (target, *row));
+    of("x86_64", DAMAGES).chain(of("sm_80", blocks::DAMAGES))
+}
+
 #[test]
-fn the_good_program_verifies() {
-    assert_eq!(verify::core(&good()), Ok(()));
+fn the_good_programs_verify() {
+    for target in ["x86_64", "sm_80"] {
+        assert_eq!(verify::core(&good(target)), Ok(()), "{target}");
+    }
 }
 
 #[test]
 fn every_damage_breaks_its_rule() {
-    let base = good();
     let mut wrong = Vec::new();
-    for (name, rule, damage) in DAMAGES {
-        let mut core = base.clone();
+    for (target, (name, rule, damage)) in table() {
+        let mut core = good(target);
         damage(&mut core);
         match verify::core(&core) {
             Ok(()) => wrong.push(format!("`{name}` is accepted")),
-            Err(errors) if errors.iter().all(|e| e.rule != *rule) => {
+            Err(errors) if errors.iter().all(|e| e.rule != rule) => {
                 wrong.push(format!("`{name}` breaks {errors:?}, not {rule:?}"));
             }
             Err(_) => {}
@@ -511,8 +567,8 @@ fn every_damage_breaks_its_rule() {
 
 #[test]
 fn every_rule_has_a_damage() {
-    for number in 1..=28 {
-        let covered = DAMAGES.iter().any(|(_, rule, _)| rule.number() == number);
+    for number in 1..=32 {
+        let covered = table().any(|(_, (_, rule, _))| rule.number() == number);
         assert!(covered, "no damaged program breaks rule {number}");
     }
 }
