@@ -9,7 +9,9 @@
 //! [`Source`] may be the text of a later stage, [`Compiler::engine`] makes the [`Engine`] of any [`Backend`], [`execute()`] calls and times it,
 //! [`verify()`] compares with the oracle, [`RunReport`] tells.
 
+mod ahead;
 mod attention;
+mod cache;
 mod call;
 mod compiler;
 mod engine;
@@ -18,6 +20,7 @@ pub mod files;
 mod graph_engine;
 mod inputs;
 mod kernel;
+mod manifest;
 pub mod memory;
 mod oracle_engine;
 pub mod pipeline;
@@ -29,11 +32,18 @@ mod target;
 mod tile_engine;
 mod verify;
 mod views;
+pub mod writing;
 
 pub use half;
 
+/// The guide's code is tested as this crate's.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/rust.md")]
+struct Guide;
+
+pub use ahead::{BuildError, Built, BuiltFile, build};
 pub use attention::{Attention, AttentionError, AttentionFile, Diagnostics};
-pub use attnc_codegen_cpu::{CodegenError, CpuTarget, Program, asm, header};
+pub use attnc_codegen_cpu::{CodegenError, CpuTarget, Program, asm};
 pub use attnc_oracle::{OracleError, RowId, madds_formula};
 pub use attnc_runtime::{LaunchError, MAX_THREADS, Pool, Workers, machine};
 pub use attnc_spec::{
@@ -41,12 +51,14 @@ pub use attnc_spec::{
     OperatorError, Precision, Profile, Ragged, Rows, Segment, ZeroLse,
 };
 pub use attnc_tensor::{DType, Elem, Place, Slice, SliceMut, TensorError, View, ViewMut};
+pub use cache::{Cache, CacheError, CacheStat, DEFAULT_LIMIT};
 pub use call::{Call, Order, Watch};
 pub use compiler::Compiler;
 pub use engine::{Backend, CacheUse, Engine, EngineError, Executed};
 pub use execute::{ExecuteError, Outcome, Progress, execute, median};
 pub use inputs::{InputError, Inputs};
 pub use kernel::Kernel;
+pub use manifest::{MANIFEST_SCHEMA, ManifestError};
 pub use oracle_engine::OracleEngine;
 pub use report::{Facts, RunReport, Verification};
 pub use rows::{RowIds, sample};
