@@ -61,6 +61,14 @@ impl TensorFile {
         TensorFile::from_bytes(path, bytes)
     }
 
+    /// Checks a file that is in memory already; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// What is wrong with the header.
+    pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> Result<TensorFile, FileError> {
+        TensorFile::from_bytes(path, Bytes::Read(bytes))
+    }
+
     fn from_bytes(path: &Path, bytes: Bytes) -> Result<TensorFile, FileError> {
         match SafeTensors::read_metadata(bytes.as_slice()) {
             Ok((n, metadata)) => {

@@ -77,7 +77,7 @@ pub(crate) fn build(
     };
     for item in &hir.items {
         if let Item::Let(slot, value) = item {
-            let value = eval.eval(value, &mut fields);
+            let value = eval.named(value, &mut fields);
             eval.frame[*slot] = value;
         }
     }
@@ -142,7 +142,7 @@ impl Fields<'_> {
         let state = match hir.fields.iter().find(|(f, _)| *f == field) {
             Some((_, expr)) => {
                 self.state.insert(field, State::Busy);
-                let value = eval.eval(expr, self);
+                let value = eval.named(expr, self);
                 match check(field, &value, expr.span, eval.sink) {
                     Some(setting) => State::Known(Some((setting, expr.span))),
                     None => State::Wrong,
