@@ -4,14 +4,15 @@
 //!
 //! In: one head of dense attention. Out: every row of the first task within its bound against a sum in f64.
 
+use std::ops::ControlFlow;
+
 use attnc::pipeline::{self, Choices};
 use attnc_codegen_cpu::Jit;
-use attnc_runtime::{Launch, LaunchError, launch};
+use attnc_runtime::{Launch, LaunchError, Workers, launch};
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
 use attnc_tensor::measure::{Comparison, Row};
 use attnc_tensor::{Bounds, DType, Exactness, Place, Storage, Tensor, normal_tensor};
 use attnc_tests::engines::targets;
-use attnc_tile::core::Core;
 
 const KEYS: usize = 65_536;
 const DIM: usize = 4;
@@ -84,17 +85,16 @@ fn tensor(f: impl Fn(usize, usize) -> f64) -> Tensor {
     t
 }
 
-fn code(target: &str) -> (Core, Jit) {
+fn code(target: &str) -> Jit {
     let choices = Choices::new(target);
     let graph = pipeline::graph(&operator()).expect("a graph");
     let fused = pipeline::fuse(&graph, &choices).expect("rewriting ends");
     let core = pipeline::tile(&fused.graph, &choices).expect("a program");
-    let code = Jit::new(&core).expect("code");
-    (core, code)
+    Jit::new(&core).expect("code")
 }
 
 /// The first task's rows by machine code.
-fn run((core, code): &(Core, Jit), [q, k, v]: [&Tensor; 3]) -> (Tensor, Tensor) {
+fn run(code: &Jit, [q, k, v]: [&Tensor; 3]) -> (Tensor, Tensor) {
     let mut out = Tensor::zeros(Storage::F32, q.shape()).expect("memory");
     let mut lse = Tensor::zeros(Storage::F32, &[1, 1, KEYS]).expect("memory");
     let l = Launch {
@@ -103,9 +103,9 @@ fn run((core, code): &(Core, Jit), [q, k, v]: [&Tensor; 3]) -> (Tensor, Tensor) 
         v: v.view(),
         out: out.view_mut(),
         lse: lse.view_mut(),
-        threads: 1,
+        workers: Workers::Threads(1),
     };
-    let stopped = launch(code, core, l, &|_, _| false);
+    let stopped = launch(code, l, &|_, _| ControlFlow::Break(()));
     assert!(
         matches!(stopped, Err(LaunchError::Cancelled)),
         "{stopped:?}"
