@@ -20,12 +20,16 @@ fn agree(engine: &Engine, n: u32, long: usize) {
 
 #[test]
 fn machine_code_agrees_with_the_oracle_each() {
-    agree(&Engine::new(Backend::Cpu, Some(Plan::Each), 1), 300, 1200);
+    for engine in Engine::machine_code(Some(Plan::Each), 1) {
+        agree(&engine, 300, 1200);
+    }
 }
 
 #[test]
 fn machine_code_agrees_with_the_oracle_share() {
-    agree(&Engine::new(Backend::Cpu, Some(Plan::Share), 2), 300, 1200);
+    for engine in Engine::machine_code(Some(Plan::Share), 2) {
+        agree(&engine, 300, 1200);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use attnc::pipeline::Choices;
 use attnc::{Inputs, Signature};
 use attnc_codegen_cpu::{CpuTarget, Jit, asm, census, clif, compile, object};
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
-use attnc_tensor::{DType, Tensor};
+use attnc_tensor::DType;
 use object::{Object, ObjectSection, ObjectSymbol};
 use support::*;
 
@@ -39,23 +39,6 @@ fn operator(name: &str, dtype: DType, causal: bool) -> Operator {
 
 fn inputs(op: &Operator, batch: u64, seq_len: u64) -> Inputs {
     Inputs::generate(&Signature::from(op), batch, seq_len, 11).expect("small")
-}
-
-/// What the code in memory gives, as the driver writes it.
-fn in_memory(op: &Operator, jit: &Jit, core: &attnc_tile::core::Core, x: &Inputs) -> Vec<u8> {
-    let s = Signature::from(op);
-    let mut out = Tensor::zeros(op.dtype, &s.query_shape(x.batch, x.seq_len)).expect("small");
-    let mut lse = Tensor::zeros(DType::F32, &s.lse_shape(x.batch, x.seq_len)).expect("small");
-    let launch = attnc_runtime::Launch {
-        q: x.q.view(),
-        k: x.k.view(),
-        v: x.v.view(),
-        out: out.view_mut(),
-        lse: lse.view_mut(),
-        threads: 2,
-    };
-    attnc_runtime::launch(jit, core, launch, &|_, _| true).expect("runs");
-    [out.bytes(), lse.bytes()].concat()
 }
 
 #[test]
@@ -112,7 +95,7 @@ fn every_head_dimension_and_type_becomes_code_for_every_processor() {
 #[test]
 fn one_program_name_twice_or_two_families_are_refused() {
     let op = operator("op", DType::F32, false);
-    let [x86, arm] = CpuTarget::ALL.map(|t| program(&op, t).1);
+    let [x86, arm] = [CpuTarget::X86_64, CpuTarget::Aarch64].map(|t| program(&op, t).1);
     let twice = object("o", &[x86.clone(), x86.clone()]).expect_err("defined twice");
     assert!(twice.to_string().contains("attnc_op"), "{twice}");
     assert!(object("o", &[x86, arm]).is_err());
@@ -234,7 +217,10 @@ fn listings_decode_every_byte_and_hold_no_addresses() {
                 assert!(!bytes.is_empty(), "{name}");
                 assert!(text.contains(&format!("\n{name}:")), "{name}");
                 let head = format!("function %{name}(");
-                assert!(clif.contains(&head) || name.ends_with(".level"), "{name}");
+                assert!(
+                    clif.contains(&head) || name.ends_with(".features") || name.ends_with(".claim"),
+                    "{name}"
+                );
             }
             assert!(!clif.contains("userextname") && !clif.contains("colocated u"));
             let labels: Vec<&str> = text.lines().filter_map(|l| l.strip_suffix(':')).collect();

@@ -31,9 +31,10 @@ fn check(c: &Case) -> Result<(), String> {
             let mut x = Inputs::generate(&s, c.batch as u64, c.seq_len as u64, c.seed)
                 .map_err(|e| e.to_string())?;
             damage(if value { &mut x.v } else { &mut x.k }, token, what);
-            for backend in [Backend::Cpu, Backend::InterpTile] {
-                for plan in [Plan::Each, Plan::Share] {
-                    let engine = Engine::new(backend, Some(plan), 2);
+            for plan in [Plan::Each, Plan::Share] {
+                let mut engines = Engine::machine_code(Some(plan), 2);
+                engines.push(Engine::new(Backend::InterpTile, Some(plan), 2));
+                for engine in engines {
                     let got = engine.run(c, &x)?;
                     engine
                         .judge(c, &x, &got)
@@ -72,11 +73,11 @@ fn visible_nan_reaches_the_rows_that_see_it() {
     let mut x = Inputs::generate(&Signature::from(&c.op), 1, 20, 3).expect("small");
     damage(&mut x.v, 11, f32::NAN);
     for plan in [Plan::Each, Plan::Share] {
-        let got = Engine::new(Backend::Cpu, Some(plan), 1)
-            .run(&c, &x)
-            .expect("runs");
-        let nan = |v: &View<'_>, n: usize| (0..3).any(|d| v.get(&[0, n, 0, d]).is_nan());
-        let rows: Vec<usize> = (0..20).filter(|&n| nan(&got.out.view(), n)).collect();
-        assert_eq!(rows, [11, 12, 13, 14, 15]);
+        for engine in Engine::machine_code(Some(plan), 1) {
+            let got = engine.run(&c, &x).expect("runs");
+            let nan = |v: &View<'_>, n: usize| (0..3).any(|d| v.get(&[0, n, 0, d]).is_nan());
+            let rows: Vec<usize> = (0..20).filter(|&n| nan(&got.out.view(), n)).collect();
+            assert_eq!(rows, [11, 12, 13, 14, 15], "{engine:?}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use attnc::{
     madds_formula, verify,
 };
 
+use attnc_codegen_cpu::{CpuTarget, Family};
 use attnc_tensor::View;
 
 use crate::random::Case;
@@ -28,14 +29,29 @@ pub struct Engine {
     pub threads: usize,
 }
 
+/// The targets that this machine runs; the others of its family are named once as skipped.
+pub fn targets() -> Vec<CpuTarget> {
+    static TOLD: std::sync::Once = std::sync::Once::new();
+    let (here, lacking): (Vec<_>, Vec<_>) = CpuTarget::ALL
+        .into_iter()
+        .filter(|t| Family::here() == Some(t.family()))
+        .partition(|t| t.runs_here());
+    TOLD.call_once(|| {
+        for t in lacking {
+            println!("skipped: this machine does not run {}", t.name());
+        }
+    });
+    here
+}
+
 impl Engine {
-    /// A backend under a plan.
+    /// A backend under a plan, for the portable target of this machine.
     pub fn new(backend: Backend, plan: Option<Plan>, threads: usize) -> Engine {
         Engine {
             backend,
             plan,
             without: Vec::new(),
-            target: "x86_64",
+            target: std::env::consts::ARCH,
             threads,
         }
     }
@@ -47,9 +63,20 @@ impl Engine {
         for plan in [Plan::Share, Plan::Each] {
             all.push(Engine::new(Backend::InterpGraph, Some(plan), 1));
             all.push(Engine::new(Backend::InterpTile, Some(plan), 3));
-            all.push(Engine::new(Backend::Cpu, Some(plan), 2));
+            all.extend(Engine::machine_code(Some(plan), 2));
         }
         all
+    }
+
+    /// Machine code for every target that this machine runs.
+    pub fn machine_code(plan: Option<Plan>, threads: usize) -> Vec<Engine> {
+        targets()
+            .into_iter()
+            .map(|t| Engine {
+                target: t.name(),
+                ..Engine::new(Backend::Cpu, plan, threads)
+            })
+            .collect()
     }
 
     /// Why this engine does not run a case; none: it runs it.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use attnc::pipeline::{self, Choices};
-use attnc::{Amount, Inputs, VerifyOptions};
-use attnc_codegen_cpu::{CpuTarget, Program, compile, header, object};
+use attnc::{Amount, Inputs, Signature, VerifyOptions};
+use attnc_codegen_cpu::{CpuTarget, Jit, Program, compile, header, object};
 use attnc_spec::Operator;
 use attnc_tensor::{Bounds, DType, Elem, Place, Tensor};
 use attnc_tile::core::Core;
@@ -41,6 +41,25 @@ pub(crate) fn program(op: &Operator, target: CpuTarget) -> (Core, Program) {
     let core = core(op, &Choices::new(target.name()));
     let program = compile(&core, target).expect("code");
     (core, program)
+}
+
+/// What the code in memory gives, as the driver writes it.
+// Not for processors that are only emulated.
+#[allow(dead_code)]
+pub(crate) fn in_memory(op: &Operator, jit: &Jit, core: &Core, x: &Inputs) -> Vec<u8> {
+    let s = Signature::from(op);
+    let mut out = Tensor::zeros(op.dtype, &s.query_shape(x.batch, x.seq_len)).expect("small");
+    let mut lse = Tensor::zeros(DType::F32, &s.lse_shape(x.batch, x.seq_len)).expect("small");
+    let launch = attnc_runtime::Launch {
+        q: x.q.view(),
+        k: x.k.view(),
+        v: x.v.view(),
+        out: out.view_mut(),
+        lse: lse.view_mut(),
+        threads: 2,
+    };
+    attnc_runtime::launch(jit, core, launch, &|_, _| true).expect("runs");
+    [out.bytes(), lse.bytes()].concat()
 }
 
 /// Compiles the driver for `op` against an object file; `cc` and its options come first.

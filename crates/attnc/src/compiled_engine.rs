@@ -3,7 +3,7 @@
 //!
 //! In: an operator, or the text of a later stage, and the choices of its compilation. Out: engines that serve every B and N.
 
-use attnc_codegen_cpu::Jit;
+use attnc_codegen_cpu::{CpuTarget, Jit};
 use attnc_graph::{Branch, Form, Op, OpGraph, Precision, Segment};
 use attnc_runtime::{Launch, LaunchError};
 use attnc_tile::core::Core;
@@ -160,7 +160,11 @@ impl Engine for CpuEngine {
         &self.notes
     }
     fn kernel(&self) -> &str {
-        "portable"
+        match CpuTarget::of_name(&self.core.target) {
+            Some(CpuTarget::X86_64V3) => "avx2",
+            Some(CpuTarget::X86_64V4) => "avx512",
+            Some(CpuTarget::X86_64 | CpuTarget::Aarch64) | None => "portable",
+        }
     }
     fn boundaries(&self, seq_len: u64) -> Vec<u64> {
         chunk_starts(chunk(&self.core), seq_len)

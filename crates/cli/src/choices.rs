@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! From the options of the verbs that compile to what the library is asked for.
 
-use attnc::machine::{self, Cpu};
+use attnc::CpuTarget;
+use attnc::machine::{Cpu, Machine};
 use attnc::pipeline::{Choices, Plan};
 
 use crate::args::{CompileArgs, PlanChoice, TargetName};
@@ -9,10 +10,11 @@ use crate::failure::Failure;
 
 /// The target that `native` becomes: the best that this build has and this machine runs.
 pub(crate) fn native() -> TargetName {
-    if cfg!(target_arch = "aarch64") {
-        TargetName::Aarch64
-    } else {
-        TargetName::X86_64
+    match CpuTarget::here() {
+        Some(CpuTarget::Aarch64) => TargetName::Aarch64,
+        Some(CpuTarget::X86_64V3) => TargetName::X86_64V3,
+        Some(CpuTarget::X86_64V4) => TargetName::X86_64V4,
+        Some(CpuTarget::X86_64) | None => TargetName::X86_64,
     }
 }
 
@@ -23,10 +25,12 @@ pub(crate) fn native() -> TargetName {
 pub(crate) fn choices(args: &CompileArgs) -> Result<Choices, Failure> {
     let target = match args.target {
         TargetName::Native => native(),
-        t @ (TargetName::X86_64 | TargetName::Aarch64 | TargetName::Sm80) => t,
-        t @ (TargetName::X86_64V3
+        t @ (TargetName::X86_64
+        | TargetName::X86_64V3
         | TargetName::X86_64V4
-        | TargetName::X86_64Amx
+        | TargetName::Aarch64
+        | TargetName::Sm80) => t,
+        t @ (TargetName::X86_64Amx
         | TargetName::Sm86
         | TargetName::Sm89
         | TargetName::Sm90
@@ -62,9 +66,11 @@ pub(crate) fn choices_to_run(args: &CompileArgs) -> Result<Choices, Failure> {
     let choices = choices(args)?;
     let cpu = match choices.target.as_str() {
         "aarch64" => Cpu::Aarch64,
+        "x86_64-v3" => Cpu::X86_64V3,
+        "x86_64-v4" => Cpu::X86_64V4,
         _ => Cpu::X86_64,
     };
-    let missing = machine::missing(cpu);
+    let missing = Machine::here().missing(cpu);
     if missing.is_empty() {
         Ok(choices)
     } else {

@@ -3,8 +3,9 @@
 //!
 //! In: a [`Core`] and a processor family. Out: a [`Program`]: bytes and relocations, the same for memory, object files and listings.
 
-use attnc_tile::core::{Core, KEY_STEP};
+use attnc_tile::core::{Core, QUERY_STEP, TileFn};
 use cranelift_codegen::Context;
+use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{
     ExtFuncData, ExternalName, FuncRef, GlobalValue, GlobalValueData, InstBuilder,
@@ -15,9 +16,11 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 use target_lexicon::Triple;
 
-use crate::detect;
+use crate::claims;
+use crate::detect::{self, Detect};
 use crate::dots::{Dot, dots};
 use crate::entry;
+use crate::features::Features;
 use crate::fx::Fx;
 use crate::kernel::{Names, moves};
 use crate::layout::Layout;
@@ -26,25 +29,73 @@ use crate::program::{CodegenError, Data, Entries, Function, Program, Returns, si
 use crate::target::{CpuTarget, Level};
 use crate::tiles;
 
+/// A core program that a program holds, and the levels at which it is compiled there. The parts of one program are one operator under
+/// several schedules: each has plan tables and a workspace of its own, and `plan` chooses between all levels of all parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'c> {
+    /// The core program.
+    pub core: &'c Core,
+    /// What it was scheduled for.
+    pub target: CpuTarget,
+    /// At least one, lowest first.
+    pub levels: &'c [Level],
+}
+
+impl<'c> Part<'c> {
+    /// `core` at every level of `target`.
+    pub fn of(core: &'c Core, target: CpuTarget) -> Part<'c> {
+        Part {
+            core,
+            target,
+            levels: target.levels(),
+        }
+    }
+}
+
+/// A body that `plan` can choose, by its functions' places in the program.
+pub(crate) struct Choice {
+    pub(crate) level: Level,
+    /// Fills the plan tables, yields the number of tasks.
+    pub(crate) tables: usize,
+    /// Runs a range of tasks.
+    pub(crate) tasks: usize,
+    pub(crate) workspace_bytes: usize,
+}
+
+/// What the entry points must know of the whole program.
+pub(crate) struct Choices {
+    /// Lowest level first, at least one.
+    pub(crate) all: Vec<Choice>,
+    /// Whether `plan` asks what the machine has; it takes the last choice otherwise.
+    pub(crate) asks: bool,
+    /// Size of the plan structure, the largest of the parts'.
+    pub(crate) plan_bytes: usize,
+}
+
 /// What one program holds while it is filled.
-pub(crate) struct Unit<'c> {
-    pub(crate) core: &'c Core,
-    pub(crate) target: CpuTarget,
-    layout: &'c Layout,
+struct Unit {
+    op: String,
     pool: FunctionBuilderContext,
     functions: Vec<Function>,
-    /// The levels of the program, lowest first.
-    levels: &'c [Level],
+    data: Vec<Data>,
+    choices: Choices,
     /// Whether the functions' CLIF is kept.
     clif: bool,
 }
 
-/// The functions of one level.
-struct Body {
+/// The functions of one part at one level.
+struct Body<'c> {
+    core: &'c Core,
+    layout: &'c Layout,
+    /// The place of the core program's first table in the program.
+    first_table: usize,
+    target: CpuTarget,
     level: Level,
     isa: OwnedTargetIsa,
     moves: Vec<(Move, usize)>,
     fns: Vec<usize>,
+    /// Lanes and keys that each of `fns` computes in multiples of.
+    steps: Vec<(u32, u32)>,
 }
 
 /// How a function looks from outside.
@@ -76,8 +127,8 @@ pub(crate) struct Under<'a, 'f> {
     pub(crate) names: Names<'a>,
     /// Functions asked for in advance, in that order.
     pub(crate) calls: Vec<FuncRef>,
-    /// The levels of the program, lowest first.
-    pub(crate) levels: &'a [Level],
+    /// The bodies of the program; none before all are compiled.
+    pub(crate) choices: &'a Choices,
 }
 
 /// Compiles `core` for `target` on any Linux.
@@ -85,111 +136,188 @@ pub(crate) struct Under<'a, 'f> {
 /// # Errors
 /// What Cranelift refuses: a bug of ours.
 pub fn compile(core: &Core, target: CpuTarget) -> Result<Program, CodegenError> {
-    compile_for(core, target, &target.linux(), target.levels(), false)
+    compile_parts(&[Part::of(core, target)], Detect::Machine)
 }
 
-/// Compiles `core` for some levels of `target`, at least one, under the calling convention of `triple`; `clif`: keep Cranelift's form.
+/// Compiles one operator under several schedules into one program for any Linux, whose `plan` chooses among all their levels the highest
+/// that the machine has.
+///
+/// # Errors
+/// Parts of several processor families or operators, or that share a level; what Cranelift refuses: a bug of ours.
+pub fn compile_parts(parts: &[Part<'_>], detect: Detect) -> Result<Program, CodegenError> {
+    let first = parts.first().ok_or(CodegenError::Empty)?;
+    compile_for(parts, &first.target.linux(), detect, false)
+}
+
+/// Compiles `parts` under the calling convention of `triple`; `clif`: keep Cranelift's form.
 pub(crate) fn compile_for(
-    core: &Core,
-    target: CpuTarget,
+    parts: &[Part<'_>],
     triple: &Triple,
-    levels: &[Level],
+    detect: Detect,
     clif: bool,
 ) -> Result<Program, CodegenError> {
-    if core.key_step != KEY_STEP {
-        let found = core.key_step;
-        return Err(CodegenError::KeyStep { found });
-    }
-    let data = core
-        .tables
-        .iter()
-        .map(|t| Data {
-            name: format!("attnc_{}.{}", core.name, t.name),
-            bytes: t.data.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        })
-        .collect();
-    let layout = Layout::of(core);
-    let mut u = Unit {
-        core,
-        target,
-        layout: &layout,
-        pool: FunctionBuilderContext::new(),
-        functions: Vec::new(),
-        levels,
-        clif,
-    };
-    let body = |level| -> Result<_, CodegenError> {
-        Ok(Body {
-            level,
-            isa: target.isa(triple.clone(), level)?,
-            moves: Vec::new(),
-            fns: Vec::new(),
-        })
-    };
-    let mut runs = Vec::new();
-    let mut entries = body(Level::Base)?;
-    for &level in levels {
-        let mut b = body(level)?;
-        runs.push(u.body(&mut b)?);
-        if runs.len() == 1 {
-            // What `plan` calls must run wherever the program does: the lowest level's.
-            (entries.moves, entries.fns) = (b.moves, b.fns);
+    let mut parts = parts.to_vec();
+    parts.sort_by_key(|p| p.levels.first().copied());
+    let first = *parts.first().ok_or(CodegenError::Empty)?;
+    let mut levels: Vec<Level> = Vec::new();
+    for p in &parts {
+        if p.target.family() != first.target.family() {
+            let (a, b) = (first.target.name(), p.target.name());
+            return Err(CodegenError::MixedFamilies(a, b));
+        }
+        if p.core.name != first.core.name {
+            let names = [&first.core.name, &p.core.name].map(Clone::clone);
+            return Err(CodegenError::Operators(names));
+        }
+        for level in p.levels {
+            if levels.contains(level) {
+                return Err(CodegenError::Twice(level.name()));
+            }
+            levels.push(*level);
         }
     }
-    let detect = if levels.len() > 1 {
-        detect::function(target, &core.name)?.map(|f| u.push(f))
-    } else {
-        None
+    let layouts: Vec<Layout> = parts.iter().map(|p| Layout::of(p.core)).collect();
+    let mut u = Unit {
+        op: first.core.name.clone(),
+        pool: FunctionBuilderContext::new(),
+        functions: Vec::new(),
+        data: Vec::new(),
+        choices: Choices {
+            all: Vec::new(),
+            asks: false,
+            plan_bytes: layouts.iter().map(|l| l.plan_bytes).max().unwrap_or(0),
+        },
+        clif,
     };
-    let entries = u.entries(&entries, detect, &runs)?;
-    let functions = u.functions;
+    for (part, layout) in parts.iter().zip(&layouts) {
+        u.part(part, layout, triple)?;
+    }
+    u.choices.all.sort_by_key(|c| c.level);
+    let wanted = levels.iter().map(|l| l.needs());
+    let wanted = wanted.fold(Features::NONE, Features::with);
+    let asking = detect::function(detect, wanted, &u.op)?.map(|f| u.push(f));
+    u.choices.asks = asking.is_some();
+    let base = Body {
+        core: first.core,
+        layout: &layouts[0],
+        first_table: 0,
+        target: first.target,
+        level: Level::Base,
+        isa: first.target.isa(triple.clone(), Level::Base)?,
+        moves: Vec::new(),
+        fns: Vec::new(),
+        steps: Vec::new(),
+    };
+    let entries = u.entries(&base, asking)?;
     Ok(Program {
-        target,
-        layout,
-        functions,
-        data,
+        name: u.op,
+        target: first.target,
+        layout: Layout {
+            plan_bytes: u.choices.plan_bytes,
+            workspace_bytes: layouts.iter().map(|l| l.workspace_bytes).max().unwrap_or(0),
+            ..layouts[0].clone()
+        },
+        functions: u.functions,
+        data: u.data,
         entries,
     })
 }
 
-impl Unit<'_> {
+impl Unit {
     fn push(&mut self, f: Function) -> usize {
         self.functions.push(f);
         self.functions.len() - 1
     }
 
+    /// The tables of a part, and its functions at each of its levels.
+    fn part(
+        &mut self,
+        part: &Part<'_>,
+        layout: &Layout,
+        triple: &Triple,
+    ) -> Result<(), CodegenError> {
+        let first_table = self.data.len();
+        let lowest = part.levels.first().ok_or(CodegenError::Empty)?;
+        for t in &part.core.tables {
+            self.data.push(Data {
+                name: format!("attnc_{}.{}.{}", self.op, lowest.name(), t.name),
+                bytes: t.data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                export: false,
+            });
+        }
+        let mut tables = None;
+        for &level in part.levels {
+            let mut body = Body {
+                core: part.core,
+                layout,
+                first_table,
+                target: part.target,
+                level,
+                isa: part.target.isa(triple.clone(), level)?,
+                moves: Vec::new(),
+                fns: Vec::new(),
+                steps: Vec::new(),
+            };
+            let tasks = self.body(&mut body)?;
+            let tables = match tables {
+                Some(made) => made,
+                None => {
+                    let name = self.local(&body, "tables");
+                    let head = Head {
+                        names: true,
+                        returns: Returns::Int64,
+                        ..Head::local(&name, 1)
+                    };
+                    // What serves all levels of the part must run wherever any of them does: the lowest level's.
+                    *tables.insert(self.function(&body, head, &[], entry::tables)?)
+                }
+            };
+            self.choices.all.push(Choice {
+                level,
+                tables,
+                tasks,
+                workspace_bytes: layout.workspace_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    /// The name of a function that is not seen from outside.
+    fn local(&self, body: &Body<'_>, of: &str) -> String {
+        format!("attnc_{}.{}.{of}", self.op, body.level.name())
+    }
+
     /// Moves, tile functions and the task loop of a level; yields the latter.
-    fn body(&mut self, body: &mut Body) -> Result<usize, CodegenError> {
-        let core = self.core;
-        // A magnitude of 0 would make every element careful; thresholds are positive.
-        let careful = core.careful_above.to_bits().max(1);
-        let name = |of: &str| format!("attnc_{}.{}.{of}", core.name, body.level.name());
+    fn body(&mut self, body: &mut Body<'_>) -> Result<usize, CodegenError> {
+        let core = body.core;
         for kind in moves(core) {
-            let name = name(&kind.name());
+            let name = self.local(body, &kind.name());
             let id = self.function(body, Head::local(&name, kind.params()), &[], |u| {
-                crate::moves::lower(&mut u.fx, kind, &u.args, careful);
+                crate::moves::lower(&mut u.fx, kind, &u.args, core);
             })?;
             body.moves.push((kind, id));
         }
         let kinds = dots(core);
         let mut made = Vec::new();
         for dot in &kinds {
-            let name = name(&dot.name());
+            let name = self.local(body, &dot.name());
             let head = Head::local(&name, Dot::PARAMS);
             made.push(self.function(body, head, &[], |u| {
                 crate::dots::lower(&mut u.fx, *dot, &u.args);
             })?);
         }
         for f in &core.fns {
-            let name = name(&f.name);
+            let name = self.local(body, &f.name);
             let params = f.tiles.len() + f.scalars.len() + 1;
             let id = self.function(body, Head::local(&name, params), &made, |u| {
                 let dots: Vec<_> = kinds.iter().copied().zip(u.calls.iter().copied()).collect();
-                tiles::lower(&mut u.fx, f, &dots, &u.args);
+                tiles::lower(&mut u.fx, f, core.key_step, &dots, &u.args);
             })?;
+            let (id, steps) = self.claim(body.level, f, core.key_step, id)?;
             body.fns.push(id);
+            body.steps.push(steps);
         }
-        let name = format!("attnc_{}.{}.tasks", core.name, body.level.name());
+        let name = self.local(body, "tasks");
         let head = Head {
             names: true,
             ..Head::local(&name, 4)
@@ -197,42 +325,62 @@ impl Unit<'_> {
         self.function(body, head, &[], entry::tasks)
     }
 
-    /// The entry points of the C ABI.
-    fn entries(
+    /// The claim of a tile function whose portable body is `portable`, or that body where there is none; and the lanes and keys that it
+    /// computes in multiples of.
+    fn claim(
         &mut self,
-        base: &Body,
-        level: Option<usize>,
-        runs: &[usize],
-    ) -> Result<Entries, CodegenError> {
-        let head = |params, returns| Head {
-            name: "",
-            params,
-            returns,
-            export: true,
-            names: false,
+        level: Level,
+        f: &TileFn,
+        key_step: u32,
+        portable: usize,
+    ) -> Result<(usize, (u32, u32)), CodegenError> {
+        let Some(claim) = claims::of(level, f, key_step)? else {
+            return Ok((portable, (QUERY_STEP, key_step)));
         };
-        let mut add = |of: &str, head: Head<'_>, calls: &[usize], make: fn(&mut Under<'_, '_>)| {
-            let name = format!("attnc_{}_{of}", self.core.name);
+        let (name, params) = {
+            let p = &self.functions[portable];
+            (format!("{}.claim", p.name), p.params)
+        };
+        let to_portable = ModuleReloc {
+            offset: claim.portable,
+            kind: Reloc::X86CallPCRel4,
+            name: ModuleRelocTarget::user(0, portable as u32),
+            addend: -4,
+        };
+        let id = self.push(Function {
+            name,
+            export: false,
+            params,
+            returns: Returns::Nothing,
+            align: 64,
+            bytes: claim.bytes,
+            relocs: vec![to_portable],
+            clif: String::new(),
+        });
+        Ok((id, claim.steps))
+    }
+
+    /// The entry points of the C ABI; `asking` tells what the machine has.
+    fn entries(&mut self, base: &Body<'_>, asking: Option<usize>) -> Result<Entries, CodegenError> {
+        let all = &self.choices.all;
+        let tables: Vec<usize> = all.iter().map(|c| c.tables).chain(asking).collect();
+        let tasks: Vec<usize> = all.iter().map(|c| c.tasks).collect();
+        let mut add = |of: &str, params, returns, calls: &[usize], make: fn(&mut Under<'_, '_>)| {
+            let name = format!("attnc_{}_{of}", self.op);
             let head = Head {
                 name: &name,
-                ..head
+                params,
+                returns,
+                export: true,
+                names: false,
             };
             self.function(base, head, calls, make)
         };
-        let plan = Head {
-            names: true,
-            ..head(2, Returns::Int64)
-        };
-        let detect: Vec<usize> = level.into_iter().collect();
-        let plan = add("plan", plan, &detect, entry::plan)?;
-        let workspace = add("workspace", head(1, Returns::Int64), &[], entry::workspace)?;
-        let run = add("run", head(4, Returns::Int32), runs, entry::run)?;
-        add(
-            "forward",
-            head(2, Returns::Int32),
-            &[plan, run],
-            entry::forward,
-        )?;
+        let plan = add("plan", 2, Returns::Int64, &tables, entry::plan)?;
+        let workspace = add("workspace", 1, Returns::Int64, &[], entry::workspace)?;
+        let run = add("run", 4, Returns::Int32, &tasks, entry::run)?;
+        let both = [plan, run];
+        add("forward", 2, Returns::Int32, &both, entry::forward)?;
         Ok(Entries {
             plan,
             workspace,
@@ -251,8 +399,7 @@ impl Unit<'_> {
             let (old, name) = if to.namespace == 0 {
                 (format!("{to} "), format!("{} ", self.functions[place].name))
             } else {
-                let table = &self.core.tables[place].name;
-                (i.to_string(), format!("attnc_{}.{table}", self.core.name))
+                (i.to_string(), self.data[place].name.clone())
             };
             s = s.replace(&format!("colocated {old}"), &format!("colocated %{name}"));
         }
@@ -262,7 +409,7 @@ impl Unit<'_> {
     /// Builds and compiles one function; a body that has not returned returns zero.
     fn function(
         &mut self,
-        body: &Body,
+        body: &Body<'_>,
         head: Head<'_>,
         calls: &[usize],
         make: impl FnOnce(&mut Under<'_, '_>),
@@ -295,11 +442,12 @@ impl Unit<'_> {
         let moves = moves.iter().map(|(k, i)| (*k, import(*i))).collect();
         let fns = fns.iter().map(|i| import(*i)).collect();
         let calls = calls.iter().map(|i| import(*i)).collect();
-        let tables: Vec<GlobalValue> = (0..if head.names {
-            self.core.tables.len()
+        let count = if head.names {
+            body.core.tables.len()
         } else {
             0
-        })
+        };
+        let tables: Vec<GlobalValue> = (body.first_table..body.first_table + count)
             .map(|i| {
                 let name = ctx
                     .func
@@ -313,8 +461,9 @@ impl Unit<'_> {
             })
             .collect();
         let names = Names {
-            core: self.core,
-            layout: self.layout,
+            steps: &body.steps,
+            core: body.core,
+            layout: body.layout,
             moves,
             fns,
             tables,
@@ -324,13 +473,13 @@ impl Unit<'_> {
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
         let args = b.block_params(entry).to_vec();
-        let fma = self.target.fused(body.level);
+        let fma = body.target.fused(body.level);
         let mut under = Under {
             fx: Fx { b, fma },
             args,
             names,
             calls,
-            levels: self.levels,
+            choices: &self.choices,
         };
         make(&mut under);
         let mut fx = under.fx;

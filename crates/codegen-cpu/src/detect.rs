@@ -1,69 +1,110 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a machine can do, asked by the generated code itself: no runtime, no library.
 //!
-//! In: a processor family. Out: a function of no arguments that returns the highest level the machine runs, where there are several.
+//! In: the extensions that matter, and how they are to be found out. Out: a function of no arguments that returns those the machine has,
+//! as bits in the order of [`Feature::ALL`](crate::Feature::ALL).
 
-use iced_x86::code_asm::{CodeAssembler, eax, ebx, ecx, rbx};
+use std::collections::BTreeMap;
 
+use iced_x86::code_asm::{CodeAssembler, eax, ebx, ecx, edx, r8d, r9d, r10d, r11d, rbx};
+
+use crate::features::{Feature, Features, Register};
 use crate::program::{CodegenError, Function, Returns};
-use crate::target::{CpuTarget, Level};
 
-/// CPUID leaf 1, ECX: FMA (12), OSXSAVE (27), AVX (28). (Intel SDM volume 2, CPUID.)
-const FMA_AVX_OSXSAVE: u32 = 1 << 12 | 1 << 27 | 1 << 28;
-/// XCR0: SSE and AVX state are kept by the system.
-const XMM_YMM: u32 = 0b110;
-/// CPUID leaf 7, EBX: AVX2.
-const AVX2: u32 = 1 << 5;
-
-/// The detecting function, where a family has more than one level.
-pub(crate) fn function(target: CpuTarget, op: &str) -> Result<Option<Function>, CodegenError> {
-    match target {
-        CpuTarget::X86_64 => Ok(Some(Function {
-            name: format!("attnc_{op}.level"),
-            export: false,
-            params: 0,
-            returns: Returns::Int64,
-            align: 16,
-            bytes: cpuid()?,
-            relocs: Vec::new(),
-            clif: String::new(),
-        })),
-        CpuTarget::Aarch64 => Ok(None),
-    }
+/// How the entry points of a program know what the machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detect {
+    /// `plan` asks the processor and the system.
+    Machine,
+    /// The caller has made sure that the machine has all that any of the program's bodies needs; `plan` takes the highest one.
+    Trusted,
+    /// `plan` believes that the machine has these and no others: for tests of the choice itself.
+    Told(Features),
 }
 
-/// Returns [`Level::Fma`] where FMA and AVX2 are there and the system keeps their registers. RBX is the only register that callers
-/// keep under either convention (System V, Windows) and that CPUID writes.
-fn cpuid() -> Result<Vec<u8>, CodegenError> {
+/// CPUID leaf 1, ECX: the system uses XSAVE, so that XGETBV may be asked.
+const OSXSAVE: u32 = 1 << 27;
+
+/// The detecting function for the extensions in `wanted`; none where nothing is to be asked.
+pub(crate) fn function(
+    how: Detect,
+    wanted: Features,
+    op: &str,
+) -> Result<Option<Function>, CodegenError> {
+    let bytes = match how {
+        Detect::Trusted => return Ok(None),
+        _ if wanted == Features::NONE => return Ok(None),
+        Detect::Machine => ask(wanted)?,
+        Detect::Told(these) => {
+            let mut a = CodeAssembler::new(64)?;
+            a.mov(eax, these.bits())?;
+            a.ret()?;
+            a.assemble(0)?
+        }
+    };
+    Ok(Some(Function {
+        name: format!("attnc_{op}.features"),
+        export: false,
+        params: 0,
+        returns: Returns::Int64,
+        align: 16,
+        bytes,
+        relocs: Vec::new(),
+        clif: String::new(),
+    }))
+}
+
+/// CPUID by leaf, each extension's bit and the state that the system must keep for it. RBX is the only register that callers keep under
+/// either convention (System V, Windows) and that CPUID writes.
+fn ask(wanted: Features) -> Result<Vec<u8>, CodegenError> {
+    let mut leaves: BTreeMap<u32, Vec<Feature>> = BTreeMap::new();
+    for f in wanted.iter() {
+        leaves.entry(f.place().leaf).or_default().push(f);
+    }
+    let (found, most, state, part) = (r8d, r9d, r11d, r10d);
     let mut a = CodeAssembler::new(64)?;
-    let mut base = a.create_label();
     let mut done = a.create_label();
     a.push(rbx)?;
+    a.xor(found, found)?;
     a.xor(eax, eax)?;
     a.cpuid()?;
-    a.cmp(eax, 7)?;
-    a.jb(base)?;
+    a.mov(most, eax)?;
     a.mov(eax, 1)?;
     a.xor(ecx, ecx)?;
     a.cpuid()?;
-    a.and(ecx, FMA_AVX_OSXSAVE as i32)?;
-    a.cmp(ecx, FMA_AVX_OSXSAVE as i32)?;
-    a.jne(base)?;
+    a.test(ecx, OSXSAVE as i32)?;
+    a.je(done)?;
     a.xor(ecx, ecx)?;
     a.xgetbv()?;
-    a.and(eax, XMM_YMM as i32)?;
-    a.cmp(eax, XMM_YMM as i32)?;
-    a.jne(base)?;
-    a.mov(eax, 7)?;
-    a.xor(ecx, ecx)?;
-    a.cpuid()?;
-    a.test(ebx, AVX2 as i32)?;
-    a.je(base)?;
-    a.mov(eax, Level::Fma.number() as i32)?;
-    a.jmp(done)?;
-    a.set_label(&mut base)?;
-    a.xor(eax, eax)?;
+    a.mov(state, eax)?;
+    for (leaf, features) in leaves {
+        // Leaves rise: where one is missing, so are the others.
+        a.cmp(most, leaf as i32)?;
+        a.jb(done)?;
+        a.mov(eax, leaf)?;
+        a.xor(ecx, ecx)?;
+        a.cpuid()?;
+        for f in features {
+            let place = f.place();
+            let mut next = a.create_label();
+            let bit = (1u32 << place.bit) as i32;
+            match place.register {
+                Register::Ebx => a.test(ebx, bit)?,
+                Register::Ecx => a.test(ecx, bit)?,
+                Register::Edx => a.test(edx, bit)?,
+            }
+            a.je(next)?;
+            a.mov(part, state)?;
+            a.and(part, place.state as i32)?;
+            a.cmp(part, place.state as i32)?;
+            a.jne(next)?;
+            a.or(found, Features::of(&[f]).bits() as i32)?;
+            a.set_label(&mut next)?;
+            a.zero_bytes()?;
+        }
+    }
     a.set_label(&mut done)?;
+    a.mov(eax, found)?;
     a.pop(rbx)?;
     a.ret()?;
     Ok(a.assemble(0)?)

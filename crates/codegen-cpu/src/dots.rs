@@ -5,13 +5,13 @@
 //! sixteen registers with fused multiply-adds that overwrite a factor. The register allocator's fortune decides over a quarter of the
 //! speed, so this code stands in functions of its own, where nothing around it can change the outcome (`tests/spills.rs` watches it).
 
-use attnc_tile::core::{Core, KEY_STEP, OpKind, TileFn};
+use attnc_tile::core::{Core, OpKind, TileFn};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 
 use crate::fx::{F4, Fx};
 
-/// Rows of the register tile.
-pub(crate) const MR: u32 = KEY_STEP;
+/// Rows of the largest register tile.
+pub(crate) const MR: u32 = 5;
 /// Rounds of the inner loop that are unrolled.
 const UNROLL: i64 = 4;
 
@@ -19,8 +19,8 @@ const UNROLL: i64 = 4;
 /// are broadcast, vectors of lanes, the products' rows; `end` the lanes in bytes, a multiple of 32; `count` the elements contracted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dot {
-    /// `dst[0..5, lanes]` = five rows of keys times `b[dim, lanes]`; contracts the `dim` elements of a head.
-    Keys { dim: u32, mq: u32 },
+    /// `dst[0..rows, lanes]` = `rows` rows of keys times `b[dim, lanes]`; contracts the `dim` elements of a head.
+    Keys { rows: u32, dim: u32, mq: u32 },
     /// `dst[0..rows, lanes]` = `rows` columns of values times `b[count, lanes]`; contracts `count` keys.
     Values { rows: u32, dim: u32, mq: u32 },
 }
@@ -32,7 +32,7 @@ impl Dot {
     /// Name of its function.
     pub(crate) fn name(self) -> String {
         match self {
-            Dot::Keys { dim, mq } => format!("dot_keys_{dim}_{mq}"),
+            Dot::Keys { rows, dim, mq } => format!("dot_keys_{rows}_{dim}_{mq}"),
             Dot::Values { rows, dim, mq } => format!("dot_values_{rows}_{dim}_{mq}"),
         }
     }
@@ -47,9 +47,11 @@ impl Dot {
             .map(move |rows| Dot::Values { rows, dim, mq })
     }
 
-    /// The dot of keys of a function.
-    pub(crate) fn of_keys(f: &TileFn) -> Dot {
+    /// The dot of keys of a function whose keys are padded to multiples of `key_step`: the largest register tile that divides it.
+    pub(crate) fn of_keys(f: &TileFn, key_step: u32) -> Dot {
+        let rows = (1..=MR).rev().find(|r| key_step.is_multiple_of(*r));
         Dot::Keys {
+            rows: rows.unwrap_or(1),
             dim: f.head_dim,
             mq: f.mq,
         }
@@ -62,7 +64,7 @@ pub(crate) fn dots(core: &Core) -> Vec<Dot> {
     for f in &core.fns {
         for op in &f.body {
             let here: Vec<Dot> = match op.kind {
-                OpKind::DotKeys { .. } => vec![Dot::of_keys(f)],
+                OpKind::DotKeys { .. } => vec![Dot::of_keys(f, core.key_step)],
                 OpKind::DotValues { only: None, .. } => Dot::of_values(f).collect(),
                 OpKind::DotValues { only: Some(_), .. }
                 | OpKind::Map { .. }
@@ -93,9 +95,9 @@ struct Micro {
 pub(crate) fn lower(fx: &mut Fx<'_>, dot: Dot, args: &[Value]) {
     let [a, b, dst, end, count] = [args[0], args[1], args[2], args[3], args[4]];
     let (m, fixed) = match dot {
-        Dot::Keys { dim, mq } => (
+        Dot::Keys { rows, dim, mq } => (
             Micro {
-                rows: i64::from(MR),
+                rows: i64::from(rows),
                 a: (i64::from(dim) * 4, 4),
                 pitch: i64::from(mq) * 4,
             },

@@ -7,7 +7,7 @@
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, StackSlotData, StackSlotKind, Value, types};
 
-use crate::compile::Under;
+use crate::compile::{Choice, Under};
 use crate::fx::Fx;
 use crate::kernel::Kernel;
 use crate::layout;
@@ -84,12 +84,26 @@ pub(crate) fn plan(u: &mut Under<'_, '_>) {
     }
     let zero = fx.int(0);
     fx.store(zero, to, layout::TASKS);
-    let level = match u.calls.first() {
-        Some(detect) => {
-            let call = fx.b.ins().call(*detect, &[]);
-            fx.b.inst_results(call)[0]
+    let all = &u.choices.all;
+    let level = match u.calls.get(all.len()) {
+        Some(asking) => {
+            let call = fx.b.ins().call(*asking, &[]);
+            let has = fx.b.inst_results(call)[0];
+            let mut level = fx.int(NO_LEVEL);
+            for c in all {
+                // The highest that fits stands last.
+                let needs = i64::from(c.level.needs().bits());
+                let mask = fx.int(needs);
+                let there = fx.b.ins().band(has, mask);
+                let fits = is(fx, IntCC::Equal, there, needs);
+                let this = fx.int(c.level.number());
+                level = fx.b.ins().select(fits, this, level);
+            }
+            let none = is(fx, IntCC::Equal, level, NO_LEVEL);
+            refuse(fx, none, layout::ERROR_MACHINE, ty);
+            level
         }
-        None => fx.int(u.levels.first().map_or(0, |l| l.number())),
+        None => fx.int(all.last().map_or(0, |c| c.level.number())),
     };
     fx.store(level, to, layout::LEVEL);
     for x in [batch, n] {
@@ -101,17 +115,67 @@ pub(crate) fn plan(u: &mut Under<'_, '_>) {
         let null = is(fx, IntCC::Equal, x, 0);
         refuse(fx, null, layout::ERROR_NULL, ty);
     }
-    let mut k = Kernel::new(&u.names, to, to, zero);
+    let calls = &u.calls;
+    choose(fx, level, all, |fx, i| {
+        let call = fx.b.ins().call(calls[i], &[to]);
+        let tasks = fx.b.inst_results(call)[0];
+        fx.store(tasks, to, layout::TASKS);
+        tasks
+    });
+}
+
+/// What stands for no level at all.
+const NO_LEVEL: i64 = -1;
+
+/// Returns what `make` yields for the choice whose level is `level`. The last choice takes what remains.
+fn choose(
+    fx: &mut Fx<'_>,
+    level: Value,
+    all: &[Choice],
+    mut make: impl FnMut(&mut Fx<'_>, usize) -> Value,
+) {
+    let last = all.len().saturating_sub(1);
+    for (i, choice) in all.iter().enumerate().take(last) {
+        let (this, next) = (fx.b.create_block(), fx.b.create_block());
+        let chosen = is(fx, IntCC::Equal, level, choice.level.number());
+        fx.b.ins().brif(chosen, this, &[], next, &[]);
+        fx.b.switch_to_block(this);
+        let x = make(fx, i);
+        fx.b.ins().return_(&[x]);
+        fx.b.switch_to_block(next);
+    }
+    let x = make(fx, last);
+    finish(fx, x);
+}
+
+/// The plan tables of one part: `tables(plan) -> tasks`.
+pub(crate) fn tables(u: &mut Under<'_, '_>) {
+    let fx = &mut u.fx;
+    let plan = u.args[0];
+    let zero = fx.int(0);
+    let mut k = Kernel::new(&u.names, plan, plan, zero);
     k.block(fx, &u.names.core.plan);
     let tasks = k.get(fx, u.names.core.tasks);
-    fx.store(tasks, to, layout::TASKS);
     finish(fx, tasks);
 }
 
-/// `workspace`: the same for every plan, so far; callers may not lean on that.
+/// `workspace`: what the chosen body needs, whatever the shapes are so far; callers may not lean on that.
 pub(crate) fn workspace(u: &mut Under<'_, '_>) {
-    let bytes = u.fx.int(u.names.layout.workspace_bytes as i64);
-    finish(&mut u.fx, bytes);
+    let fx = &mut u.fx;
+    let plan = u.args[0];
+    let null = is(fx, IntCC::Equal, plan, 0);
+    refuse(fx, null, 0, types::I64);
+    let level = fx.load(types::I64, plan, layout::LEVEL);
+    let mut all = &u.choices.all[..];
+    if all
+        .iter()
+        .all(|c| c.workspace_bytes == all[0].workspace_bytes)
+    {
+        all = &all[..1];
+    }
+    choose(fx, level, all, |fx, i| {
+        fx.int(all[i].workspace_bytes as i64)
+    });
 }
 
 /// `run`: checks the range and the workspace, then goes to the body of the plan's level.
@@ -135,32 +199,19 @@ pub(crate) fn run(u: &mut Under<'_, '_>) {
     let low = fx.b.ins().band(work, low);
     let askew = is(fx, IntCC::NotEqual, low, 0);
     refuse(fx, askew, layout::ERROR_WORKSPACE, ty);
-    // Bodies stand by level, lowest first; the last one takes what remains.
     let level = fx.load(types::I64, plan, layout::LEVEL);
-    for (i, (body, this_level)) in u.calls.iter().zip(u.levels).enumerate() {
-        let call = |fx: &mut Fx<'_>| {
-            fx.b.ins().call(*body, &[plan, first, last, work]);
-        };
-        if i + 1 == u.calls.len() {
-            call(fx);
-        } else {
-            let (this, next) = (fx.b.create_block(), fx.b.create_block());
-            let chosen = is(fx, IntCC::Equal, level, this_level.number());
-            fx.b.ins().brif(chosen, this, &[], next, &[]);
-            fx.b.switch_to_block(this);
-            call(fx);
-            let zero = fx.int32(0);
-            fx.b.ins().return_(&[zero]);
-            fx.b.switch_to_block(next);
-        }
-    }
+    let calls = &u.calls;
+    choose(fx, level, &u.choices.all, |fx, i| {
+        fx.b.ins().call(calls[i], &[plan, first, last, work]);
+        fx.int32(0)
+    });
 }
 
 /// `forward`: plan on the stack, then all tasks.
 pub(crate) fn forward(u: &mut Under<'_, '_>) {
     let fx = &mut u.fx;
     let (args, work) = (u.args[0], u.args[1]);
-    let bytes = u.names.layout.plan_bytes as u32;
+    let bytes = u.choices.plan_bytes as u32;
     let slot =
         fx.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3));
     let plan = fx.b.ins().stack_addr(types::I64, slot, 0);
@@ -185,8 +236,7 @@ pub(crate) fn tasks(u: &mut Under<'_, '_>) {
     let names = &u.names;
     let [plan, first, last, work] = [u.args[0], u.args[1], u.args[2], u.args[3]];
     let zero = fx.int(0);
-    let counter = fx.addc(work, names.layout.counter);
-    fx.store(zero, counter, 0);
+    fx.store(zero, work, layout::COUNTER);
     let mut k = Kernel::new(names, plan, work, zero);
     k.block(fx, &names.core.enter);
     let one = fx.int(1);

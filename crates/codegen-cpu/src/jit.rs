@@ -9,7 +9,8 @@ use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, default_libcall_names};
 use target_lexicon::Triple;
 
-use crate::compile::compile_for;
+use crate::compile::{Part, compile_for};
+use crate::detect::Detect;
 use crate::layout::{Args, LEVEL, Layout};
 use crate::program::{CodegenError, Program};
 use crate::target::{CpuTarget, Level};
@@ -60,20 +61,27 @@ fn reserve(p: &Program) -> usize {
 }
 
 impl Jit {
-    /// Compiles `core` for the processor this runs on, and of its levels only the highest that the machine has: compiling stands before
+    /// Compiles `core` for its target, and of that target's levels only the highest that the machine has: compiling stands before
     /// every first run. Its functions are byte for byte those of the whole program; only `plan` and `run`, which choose, differ.
     ///
     /// # Errors
-    /// When the processor is unknown, or (a bug) Cranelift refuses the code.
+    /// When this machine does not run the target, or (a bug) Cranelift refuses the code.
     pub fn new(core: &Core) -> Result<Jit, CodegenError> {
-        let target = CpuTarget::here().ok_or(CodegenError::Machine(std::env::consts::ARCH))?;
+        let target = CpuTarget::of_name(&core.target)
+            .ok_or_else(|| CodegenError::Foreigner(core.target.clone()))?;
         let levels = target.levels().iter().filter(|l| l.here()).max();
-        let level = levels.ok_or(CodegenError::Machine(target.name()))?;
-        Jit::link(&compile_for(
+        let level = levels
+            .filter(|_| target.runs_here())
+            .ok_or(CodegenError::OtherMachine(target.name()))?;
+        let part = Part {
             core,
             target,
+            levels: &[*level],
+        };
+        Jit::link(&compile_for(
+            &[part],
             &Triple::host(),
-            &[*level],
+            Detect::Trusted,
             false,
         )?)
     }
@@ -84,7 +92,7 @@ impl Jit {
     /// A program for another processor; no memory.
     pub fn link(program: &Program) -> Result<Jit, CodegenError> {
         let target = program.target();
-        if CpuTarget::here() != Some(target) {
+        if !target.runs_here() {
             return Err(CodegenError::OtherMachine(target.name()));
         }
         let isa = target.isa(Triple::host(), Level::Base)?;
@@ -148,11 +156,10 @@ impl Jit {
         (self.workspace)(plan.as_ptr().cast())
     }
 
-    /// Makes `run` take another body than `plan` has chosen. The machine must have it.
-    pub fn set_level(&self, plan: &mut [u64], level: Level) {
-        if let Some(x) = plan.get_mut(LEVEL as usize / 8) {
-            *x = level.number() as u64;
-        }
+    /// The body that `plan` has chosen; none for what is no plan.
+    pub fn level(&self, plan: &[u64]) -> Option<Level> {
+        let kept = plan.get(LEVEL as usize / 8)?;
+        Level::ALL.into_iter().find(|l| l.number() as u64 == *kept)
     }
 
     /// Runs the tasks first..last; 0 or a negative code.

@@ -4,9 +4,7 @@
 //! In: a [`Core`], its layout, and the functions and data it may name. Out: the bodies of `plan` and `run`.
 
 use attnc_tensor::DType;
-use attnc_tile::core::{
-    Arg, Bin, Core, Inst, KEY_STEP, Lie, OpKind, Place, Port, QUERY_STEP, TileOp, Val, View,
-};
+use attnc_tile::core::{Arg, Bin, Core, Inst, Lie, OpKind, Place, Port, TileOp, Val, View};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, GlobalValue, InstBuilder, Value, types};
 
@@ -20,6 +18,8 @@ pub(crate) struct Names<'a> {
     pub(crate) layout: &'a Layout,
     pub(crate) moves: Vec<(Move, FuncRef)>,
     pub(crate) fns: Vec<FuncRef>,
+    /// Lanes and keys that each tile function computes in multiples of.
+    pub(crate) steps: &'a [(u32, u32)],
     pub(crate) tables: Vec<GlobalValue>,
 }
 
@@ -232,6 +232,7 @@ impl<'a> Kernel<'a> {
                 args.extend(scalars.iter().map(|s| self.get(fx, *s)));
                 args.push(fx.addc(self.work, self.names.layout.temps));
                 fx.b.ins().call(self.names.fns[f.0 as usize], &args);
+                let steps = self.names.steps[f.0 as usize];
                 let f = &self.names.core.fns[f.0 as usize];
                 let dots = |op: &&TileOp| {
                     matches!(
@@ -242,25 +243,24 @@ impl<'a> Kernel<'a> {
                 let dots = f.body.iter().filter(dots).count() as i64;
                 if dots > 0 && scalars.len() > 1 {
                     let (q, k) = (self.get(fx, scalars[0]), self.get(fx, scalars[1]));
-                    self.count(fx, q, k, dots * i64::from(f.head_dim));
+                    self.count(fx, (q, k), steps, dots * i64::from(f.head_dim));
                 }
             }
         }
     }
 
     /// Adds the products of a step to the counter: both extents rounded up as the loops of the dots round them.
-    fn count(&self, fx: &mut Fx<'_>, q: Value, k: Value, each: i64) {
+    fn count(&self, fx: &mut Fx<'_>, (q, k): (Value, Value), steps: (u32, u32), each: i64) {
         let pad = |fx: &mut Fx<'_>, x: Value, step: u32| {
             let groups = fx.groups(x, i64::from(step));
             fx.mulc(groups, i64::from(step))
         };
-        let (q, k) = (pad(fx, q, QUERY_STEP), pad(fx, k, KEY_STEP));
+        let (q, k) = (pad(fx, q, steps.0), pad(fx, k, steps.1));
         let n = fx.b.ins().imul(q, k);
         let n = fx.mulc(n, each);
-        let at = fx.addc(self.work, self.names.layout.counter);
-        let sum = fx.load(types::I64, at, 0);
+        let sum = fx.load(types::I64, self.work, layout::COUNTER);
         let sum = fx.add(sum, n);
-        fx.store(sum, at, 0);
+        fx.store(sum, self.work, layout::COUNTER);
     }
 
     fn walk(&mut self, fx: &mut Fx<'_>, [cur, lo, hi, next]: [Val; 4], body: &[Inst]) {

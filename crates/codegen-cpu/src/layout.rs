@@ -54,11 +54,17 @@ pub const ERROR_NULL: i64 = -3;
 pub const ERROR_RANGE: i64 = -4;
 /// A null workspace, or one that is not aligned to 64 bytes.
 pub const ERROR_WORKSPACE: i64 = -5;
+/// The machine lacks what the code needs.
+pub const ERROR_MACHINE: i64 = -6;
 
 /// Offset of the number of tasks in the plan.
 pub(crate) const TASKS: i32 = size_of::<Args>() as i32;
 /// Offset of the level that `plan` chose: [`crate::Level::number`].
 pub(crate) const LEVEL: i32 = TASKS + 8;
+/// Offset of the plan tables.
+pub(crate) const TABLES: i32 = LEVEL + 8;
+/// Offset in the workspace of the count of products: the same for all parts of a program.
+pub(crate) const COUNTER: i32 = 0;
 pub(crate) const BATCH: i32 = 48;
 pub(crate) const SEQ_LEN: i32 = 56;
 
@@ -84,7 +90,8 @@ pub(crate) fn strides(p: Port) -> i32 {
     }
 }
 
-/// Offsets of one kernel's structures.
+/// Offsets of the structures of one core program. A program of several parts has the tables and buffers of its first here, and the
+/// sizes of the largest.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// Offset of each plan table.
@@ -104,7 +111,7 @@ pub struct Layout {
 impl Layout {
     /// The layout for `core`.
     pub fn of(core: &Core) -> Layout {
-        let mut at = size_of::<Args>() + 16;
+        let mut at = TABLES as usize;
         let plan_tables = core
             .plan_tables
             .iter()
@@ -115,7 +122,8 @@ impl Layout {
             })
             .collect();
         let plan_bytes = at;
-        let mut at = 0u64;
+        // Behind the counter, a line of its own.
+        let mut at = 64u64;
         let bufs = core
             .bufs
             .iter()
@@ -127,14 +135,13 @@ impl Layout {
             .collect();
         let temps = at as i64;
         let most = core.fns.iter().map(temp_bytes).max().unwrap_or(0);
-        let counter = (at + most) as i64;
         Layout {
             plan_tables,
             plan_bytes,
             bufs,
             temps,
-            counter,
-            workspace_bytes: (at + most + 64) as usize,
+            counter: i64::from(COUNTER),
+            workspace_bytes: (at + most) as usize,
         }
     }
 }

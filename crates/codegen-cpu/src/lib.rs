@@ -5,11 +5,13 @@
 //! process's memory ([`Jit`]), into object files and into listings unchanged. Portable 128-bit kernels; nothing of the host's library
 //! is called from generated code.
 
+mod claims;
 mod compile;
 mod convert;
 mod detect;
 mod dots;
 mod entry;
+mod features;
 mod fx;
 mod header;
 mod jit;
@@ -22,13 +24,16 @@ mod program;
 mod target;
 mod tiles;
 
-pub use compile::compile;
+pub use compile::{Part, compile, compile_parts};
+pub use detect::Detect;
+pub use features::{Feature, Features};
 pub use header::header;
 pub use jit::Jit;
 pub use layout::{
-    ABI, Args, ERROR_ABI, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE, Layout,
+    ABI, Args, ERROR_ABI, ERROR_MACHINE, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE,
+    Layout,
 };
 pub use listing::{asm, census, clif};
 pub use object::object;
 pub use program::{CodegenError, Program};
-pub use target::{CpuTarget, Level};
+pub use target::{CpuTarget, Family, Level};

@@ -13,16 +13,18 @@ use capstone::Capstone;
 use capstone::arch::{BuildsCapstone, BuildsCapstoneSyntax, arm64, x86};
 use cranelift_module::ModuleRelocTarget;
 
-use crate::compile::compile_for;
+use crate::compile::{Part, compile_for};
+use crate::detect::Detect;
 use crate::program::{CodegenError, Function, Program};
-use crate::target::CpuTarget;
+use crate::target::{CpuTarget, Family};
 
 /// Cranelift's form of every function, with the names of what it calls.
 ///
 /// # Errors
 /// What Cranelift refuses: a bug of ours.
 pub fn clif(core: &Core, target: CpuTarget) -> Result<String, CodegenError> {
-    let p = compile_for(core, target, &target.linux(), target.levels(), true)?;
+    let part = Part::of(core, target);
+    let p = compile_for(&[part], &target.linux(), Detect::Machine, true)?;
     let mut s = format!("; {} for {}\n", core.name, target.name());
     for d in &p.data {
         let _ = writeln!(s, "; data {} ({} bytes)", d.name, d.bytes.len());
@@ -102,13 +104,13 @@ pub fn census(p: &Program) -> Result<[usize; 3], CodegenError> {
 }
 
 fn disassembler(target: CpuTarget) -> Result<Capstone, CodegenError> {
-    Ok(match target {
-        CpuTarget::X86_64 => Capstone::new()
+    Ok(match target.family() {
+        Family::X86_64 => Capstone::new()
             .x86()
             .mode(x86::ArchMode::Mode64)
             .syntax(x86::ArchSyntax::Intel)
             .build()?,
-        CpuTarget::Aarch64 => Capstone::new().arm64().mode(arm64::ArchMode::Arm).build()?,
+        Family::Aarch64 => Capstone::new().arm64().mode(arm64::ArchMode::Arm).build()?,
     })
 }
 
@@ -145,9 +147,9 @@ fn take_apart(cs: &Capstone, target: CpuTarget, f: &Function) -> Result<Parts, C
 
 /// Whether control does not go on behind an instruction.
 fn ends(target: CpuTarget, mnemonic: &str) -> bool {
-    match target {
-        CpuTarget::X86_64 => matches!(mnemonic, "ret" | "jmp" | "ud2"),
-        CpuTarget::Aarch64 => matches!(mnemonic, "ret" | "b" | "br" | "udf" | "brk"),
+    match target.family() {
+        Family::X86_64 => matches!(mnemonic, "ret" | "jmp" | "ud2"),
+        Family::Aarch64 => matches!(mnemonic, "ret" | "b" | "br" | "udf" | "brk"),
     }
 }
 
@@ -162,9 +164,9 @@ fn last_number(operands: &str) -> Option<usize> {
 
 /// Where a jump within the function goes.
 fn jump(target: CpuTarget, i: &Decoded) -> Option<usize> {
-    let is = match target {
-        CpuTarget::X86_64 => i.mnemonic.starts_with('j'),
-        CpuTarget::Aarch64 => {
+    let is = match target.family() {
+        Family::X86_64 => i.mnemonic.starts_with('j'),
+        Family::Aarch64 => {
             i.mnemonic == "b"
                 || i.mnemonic.starts_with("b.")
                 || matches!(i.mnemonic.as_str(), "cbz" | "cbnz" | "tbz" | "tbnz")
@@ -200,13 +202,13 @@ fn constant<'i>(
     if reloc(f, at, i.len).is_some() {
         return None;
     }
-    match target {
-        CpuTarget::X86_64 => {
+    match target.family() {
+        Family::X86_64 => {
             let (part, far) = relative(&i.operands)?;
             let to = (at + i.len) as i64 + far;
             Some((part, usize::try_from(to).ok()?))
         }
-        CpuTarget::Aarch64 => {
+        Family::Aarch64 => {
             let literal = i.mnemonic.starts_with("ldr") && !i.operands.contains('[');
             if !literal && i.mnemonic != "adr" {
                 return None;
@@ -255,12 +257,12 @@ fn operands(
     label: &dyn Fn(usize) -> String,
 ) -> String {
     if let Some(name) = reloc(f, at, i.len).and_then(|r| symbol(p, r)) {
-        return match p.target {
-            CpuTarget::X86_64 => match relative(&i.operands) {
+        return match p.target.family() {
+            Family::X86_64 => match relative(&i.operands) {
                 Some((part, _)) => i.operands.replace(part, &format!("[rip + {name}]")),
                 None => name.to_string(),
             },
-            CpuTarget::Aarch64 => match i.operands.rsplit_once(", ") {
+            Family::Aarch64 => match i.operands.rsplit_once(", ") {
                 Some((head, _)) if i.mnemonic == "add" => format!("{head}, :lo12:{name}"),
                 Some((head, _)) => format!("{head}, {name}"),
                 None => name.to_string(),
@@ -269,9 +271,9 @@ fn operands(
     }
     if let Some((part, to)) = constant(p.target, f, at, i) {
         let label = label(to);
-        let name = match p.target {
-            CpuTarget::X86_64 => format!("[rip + {label}]"),
-            CpuTarget::Aarch64 => label,
+        let name = match p.target.family() {
+            Family::X86_64 => format!("[rip + {label}]"),
+            Family::Aarch64 => label,
         };
         return i.operands.replace(part, &name);
     }

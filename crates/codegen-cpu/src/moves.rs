@@ -5,7 +5,7 @@
 //! in registers. Several rows are then under way at once, which hides the latency of memory at large strides.
 
 use attnc_tensor::DType;
-use attnc_tile::core::{CountFn, KEY_STEP, Lie, QUERY_STEP};
+use attnc_tile::core::{Core, CountFn, Lie, QUERY_STEP};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{ConstantData, InstBuilder, Value, types};
 
@@ -50,10 +50,10 @@ impl Move {
     }
 }
 
-/// Fills the function at the builder's entry. `careful` is the bit pattern from which a magnitude raises the flag.
-pub(crate) fn lower(fx: &mut Fx<'_>, m: Move, a: &[Value], careful: u32) {
+/// Fills the function of a move of `core` at the builder's entry.
+pub(crate) fn lower(fx: &mut Fx<'_>, m: Move, a: &[Value], core: &Core) {
     match m {
-        Move::Gather { dtype, lie, width } => gather(fx, dtype, lie, width, a, careful),
+        Move::Gather { dtype, lie, width } => gather(fx, dtype, lie, width, a, core),
         Move::Scatter { dtype, lie, width } => scatter(fx, dtype, lie, width, a),
         Move::Fill { dtype, width } => {
             let x = fx.b.ins().ireduce(types::I32, a[4]);
@@ -222,7 +222,7 @@ fn watch(fx: &mut Fx<'_>, lanes: Lanes, x: Value, seen: &[Value]) -> Vec<Value> 
     }
 }
 
-fn gather(fx: &mut Fx<'_>, dtype: DType, lie: Lie, width: u32, a: &[Value], careful: u32) {
+fn gather(fx: &mut Fx<'_>, dtype: DType, lie: Lie, width: u32, a: &[Value], core: &Core) {
     let [dst, base, bytes, idx, live, flag] = [a[0], a[1], a[2], a[3], a[4], a[5]];
     let size = dtype.bytes() as i64;
     let none = [fx.splat_int(0), fx.int32(0)];
@@ -267,7 +267,7 @@ fn gather(fx: &mut Fx<'_>, dtype: DType, lie: Lie, width: u32, a: &[Value], care
         })
     });
     let group = i64::from(if lie == Lie::Rows {
-        KEY_STEP
+        core.key_step
     } else {
         QUERY_STEP
     });
@@ -288,7 +288,8 @@ fn gather(fx: &mut Fx<'_>, dtype: DType, lie: Lie, width: u32, a: &[Value], care
             let x = fx.b.ins().extractlane(seen[0], j);
             fx.b.ins().umax(most, x)
         });
-        let limit = fx.int32(careful);
+        // From this bit pattern on a magnitude raises the flag; 0 would raise it for every element, and thresholds are positive.
+        let limit = fx.int32(core.careful_above.to_bits().max(1));
         let over =
             fx.b.ins()
                 .icmp(IntCC::UnsignedGreaterThanOrEqual, wide, limit);

@@ -3,7 +3,6 @@
 //!
 //! In (made by [`crate::compile`]): functions with their relocations, tables. Out: the same in any Cranelift module.
 
-use attnc_tile::core::KEY_STEP;
 use cranelift_codegen::ir::{AbiParam, Signature, types};
 use cranelift_codegen::isa::CallConv;
 use cranelift_module::{
@@ -16,23 +15,12 @@ use crate::target::CpuTarget;
 /// Why code could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CodegenError {
-    /// The machine has no Cranelift back end.
-    #[error("this machine's processor ({0}) is not one that the code generator knows")]
-    Machine(&'static str),
     /// The program was compiled for another processor.
-    #[error("the program was compiled for {0}, not for this machine")]
+    #[error("the program is for {0}, which this machine does not run")]
     OtherMachine(&'static str),
     /// A target that is no processor family of this code generator.
     #[error("no machine code for the target {0} is made by this back end")]
     Foreigner(String),
-    /// A program whose keys are padded to other steps than the kernels take: edited text, or the schedule of another target.
-    #[error(
-        "programs with key_step = {found} have no CPU kernels; these take {KEY_STEP} keys at a time"
-    )]
-    KeyStep {
-        /// What the program says.
-        found: u32,
-    },
     /// Cranelift has no back end for a family that we name: a bug of ours.
     #[error(transparent)]
     Target(cranelift_codegen::isa::LookupError),
@@ -68,6 +56,12 @@ pub enum CodegenError {
     /// An object file is for one family.
     #[error("one object file cannot hold code for {0} and for {1}")]
     MixedFamilies(&'static str, &'static str),
+    /// A program is one operator.
+    #[error("one program cannot hold the operators {} and {}", .0[0], .0[1])]
+    Operators([String; 2]),
+    /// Two parts of a program for one level.
+    #[error("one program cannot hold two bodies for the level {0}")]
+    Twice(&'static str),
     /// Memory for code.
     #[error("no room to make code: {0}")]
     Memory(String),
@@ -109,6 +103,7 @@ pub(crate) struct Function {
 pub(crate) struct Data {
     pub(crate) name: String,
     pub(crate) bytes: Vec<u8>,
+    pub(crate) export: bool,
 }
 
 /// The entry points by their place in [`Program::functions`].
@@ -119,9 +114,11 @@ pub(crate) struct Entries {
     pub(crate) run: usize,
 }
 
-/// A program for one processor family, all levels of it.
+/// One operator's code for one processor family, all levels of it.
 #[derive(Clone)]
 pub struct Program {
+    /// The operator's name.
+    pub(crate) name: String,
     pub(crate) target: CpuTarget,
     pub(crate) layout: Layout,
     pub(crate) functions: Vec<Function>,
@@ -142,6 +139,14 @@ pub(crate) fn signature(params: usize, returns: Returns, conv: CallConv) -> Sign
     sig
 }
 
+fn linkage(export: bool) -> Linkage {
+    if export {
+        Linkage::Export
+    } else {
+        Linkage::Local
+    }
+}
+
 /// Ids of a linked program's functions, in the program's order.
 pub(crate) type Linked = Vec<FuncId>;
 
@@ -154,6 +159,18 @@ impl Program {
     /// Sizes and offsets of the structures.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Adds the symbol `attnc_OP_hash`, a string that tells what the code was made from.
+    pub fn with_hash(mut self, hash: &str) -> Program {
+        let mut bytes = hash.as_bytes().to_vec();
+        bytes.push(0);
+        self.data.push(Data {
+            name: format!("attnc_{}_hash", self.name),
+            bytes,
+            export: true,
+        });
+        self
     }
 
     /// Names and bytes of the functions, before relocation.
@@ -174,7 +191,7 @@ impl Program {
         let conv = m.target_config().default_call_conv;
         let mut tables: Vec<DataId> = Vec::new();
         for d in &self.data {
-            let id = m.declare_data(&d.name, Linkage::Local, false, false)?;
+            let id = m.declare_data(&d.name, linkage(d.export), false, false)?;
             let mut what = DataDescription::new();
             what.set_align(8);
             what.define(d.bytes.clone().into_boxed_slice());
@@ -183,16 +200,8 @@ impl Program {
         }
         let mut ids: Linked = Vec::new();
         for f in &self.functions {
-            let linkage = if f.export {
-                Linkage::Export
-            } else {
-                Linkage::Local
-            };
-            ids.push(m.declare_function(
-                &f.name,
-                linkage,
-                &signature(f.params, f.returns, conv),
-            )?);
+            let signature = signature(f.params, f.returns, conv);
+            ids.push(m.declare_function(&f.name, linkage(f.export), &signature)?);
         }
         for (f, id) in self.functions.iter().zip(&ids) {
             let mut relocs = f.relocs.clone();

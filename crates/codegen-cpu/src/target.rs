@@ -8,13 +8,27 @@ use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::Triple;
 
+use crate::features::{Feature, Features};
 use crate::program::CodegenError;
 
-/// A processor family.
+/// A processor family: one instruction set, one object file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CpuTarget {
+pub enum Family {
     /// 64-bit Intel and AMD.
     X86_64,
+    /// 64-bit ARM.
+    Aarch64,
+}
+
+/// A processor that code is made for: a family and what of it the code may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CpuTarget {
+    /// 64-bit Intel and AMD: Cranelift's 128-bit kernels, at two levels.
+    X86_64,
+    /// The same with AVX2 and FMA: assembled 256-bit kernels.
+    X86_64V3,
+    /// The same with AVX-512: assembled 512-bit kernels.
+    X86_64V4,
     /// 64-bit ARM.
     Aarch64,
 }
@@ -26,29 +40,45 @@ pub enum Level {
     Base,
     /// `x86_64` with FMA, AVX2 and everything before them.
     Fma,
+    /// The same, with claims on 256-bit vectors.
+    V3,
+    /// AVX-512 (F, BW, DQ, VL), with claims on 512-bit vectors.
+    V4,
 }
 
 impl Level {
+    /// Every level, lowest first.
+    pub const ALL: [Level; 4] = [Level::Base, Level::Fma, Level::V3, Level::V4];
+
     /// The word in names of functions.
     pub fn name(self) -> &'static str {
         match self {
             Level::Base => "base",
             Level::Fma => "fma",
+            Level::V3 => "v3",
+            Level::V4 => "v4",
+        }
+    }
+
+    /// What it takes beyond the family's baseline.
+    pub fn needs(self) -> Features {
+        const FMA: Features = Features::of(&[Feature::Fma, Feature::Avx2]);
+        const V4: Features = FMA.with(Features::of(&[
+            Feature::Avx512F,
+            Feature::Avx512Bw,
+            Feature::Avx512Dq,
+            Feature::Avx512Vl,
+        ]));
+        match self {
+            Level::Base => Features::NONE,
+            Level::Fma | Level::V3 => FMA,
+            Level::V4 => V4,
         }
     }
 
     /// Whether this machine has it, as one of its family.
     pub fn here(self) -> bool {
-        match self {
-            Level::Base => true,
-            #[cfg(target_arch = "x86_64")]
-            Level::Fma => {
-                std::arch::is_x86_feature_detected!("fma")
-                    && std::arch::is_x86_feature_detected!("avx2")
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            Level::Fma => false,
-        }
+        Features::here().has(self.needs())
     }
 
     /// The number that the plan keeps.
@@ -56,54 +86,89 @@ impl Level {
         match self {
             Level::Base => 0,
             Level::Fma => 1,
+            Level::V3 => 2,
+            Level::V4 => 3,
+        }
+    }
+}
+
+impl Family {
+    /// The family of the machine this runs on.
+    pub fn here() -> Option<Family> {
+        match std::env::consts::ARCH {
+            "x86_64" => Some(Family::X86_64),
+            "aarch64" => Some(Family::Aarch64),
+            _ => None,
         }
     }
 }
 
 impl CpuTarget {
-    /// Every family.
-    pub const ALL: [CpuTarget; 2] = [CpuTarget::X86_64, CpuTarget::Aarch64];
+    /// Every target, those of a family from the least to the most demanding.
+    pub const ALL: [CpuTarget; 4] = [
+        CpuTarget::X86_64,
+        CpuTarget::X86_64V3,
+        CpuTarget::X86_64V4,
+        CpuTarget::Aarch64,
+    ];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             CpuTarget::X86_64 => "x86_64",
+            CpuTarget::X86_64V3 => "x86_64-v3",
+            CpuTarget::X86_64V4 => "x86_64-v4",
             CpuTarget::Aarch64 => "aarch64",
         }
     }
 
-    /// The family of a name.
+    /// The target of a name.
     pub fn of_name(name: &str) -> Option<CpuTarget> {
         CpuTarget::ALL.into_iter().find(|t| t.name() == name)
     }
 
-    /// The family of the machine this runs on.
-    pub fn here() -> Option<CpuTarget> {
-        CpuTarget::of_name(std::env::consts::ARCH)
+    /// Whose instructions its code is made of.
+    pub fn family(self) -> Family {
+        match self {
+            CpuTarget::X86_64 | CpuTarget::X86_64V3 | CpuTarget::X86_64V4 => Family::X86_64,
+            CpuTarget::Aarch64 => Family::Aarch64,
+        }
     }
 
-    /// The levels that one program of this family holds, lowest first.
+    /// The most demanding target that this machine runs.
+    pub fn here() -> Option<CpuTarget> {
+        CpuTarget::ALL.into_iter().rev().find(|t| t.runs_here())
+    }
+
+    /// Whether this machine runs its code.
+    pub fn runs_here(self) -> bool {
+        Family::here() == Some(self.family()) && self.levels().iter().any(|l| l.here())
+    }
+
+    /// The levels that one program of this target holds, lowest first.
     pub fn levels(self) -> &'static [Level] {
         match self {
             CpuTarget::X86_64 => &[Level::Base, Level::Fma],
+            CpuTarget::X86_64V3 => &[Level::V3],
+            CpuTarget::X86_64V4 => &[Level::V4],
             CpuTarget::Aarch64 => &[Level::Base],
         }
     }
 
     /// Whether a level multiplies and adds in one instruction.
     pub(crate) fn fused(self, level: Level) -> bool {
-        match self {
-            CpuTarget::X86_64 => level == Level::Fma,
-            CpuTarget::Aarch64 => true,
+        match self.family() {
+            Family::X86_64 => level != Level::Base,
+            Family::Aarch64 => true,
         }
     }
 
     /// The triple of object files: Linux, whatever this runs on.
     pub(crate) fn linux(self) -> Triple {
         let mut t = Triple::unknown();
-        t.architecture = match self {
-            CpuTarget::X86_64 => target_lexicon::Architecture::X86_64,
-            CpuTarget::Aarch64 => {
+        t.architecture = match self.family() {
+            Family::X86_64 => target_lexicon::Architecture::X86_64,
+            Family::Aarch64 => {
                 target_lexicon::Architecture::Aarch64(target_lexicon::Aarch64Architecture::Aarch64)
             }
         };
@@ -136,8 +201,8 @@ impl CpuTarget {
         };
         flags.set("enable_verifier", verify)?;
         let mut isa = isa::lookup(triple).map_err(CodegenError::Target)?;
-        match (self, level) {
-            (CpuTarget::X86_64, Level::Fma) => {
+        match (self.family(), level) {
+            (Family::X86_64, Level::Fma | Level::V3 | Level::V4) => {
                 for f in [
                     "has_sse3",
                     "has_ssse3",
@@ -150,7 +215,7 @@ impl CpuTarget {
                     isa.enable(f)?;
                 }
             }
-            (CpuTarget::X86_64, Level::Base) | (CpuTarget::Aarch64, _) => {}
+            (Family::X86_64, Level::Base) | (Family::Aarch64, _) => {}
         }
         Ok(isa.finish(settings::Flags::new(flags))?)
     }

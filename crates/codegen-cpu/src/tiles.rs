@@ -31,6 +31,7 @@ fn tile_bytes(f: &TileFn, t: TileTy) -> u64 {
 /// One function body under construction.
 struct Body<'f> {
     f: &'f TileFn,
+    key_step: u32,
     dots: &'f [(Dot, FuncRef)],
     tiles: Vec<Value>,
     scalars: Vec<Value>,
@@ -40,8 +41,15 @@ struct Body<'f> {
     groups: Value,
 }
 
-/// Fills the function at the builder's entry: `args` are the tiles, the scalars, and the memory of temporaries; `dots` what it can call.
-pub(crate) fn lower(fx: &mut Fx<'_>, f: &TileFn, dots: &[(Dot, FuncRef)], args: &[Value]) {
+/// Fills the function at the builder's entry: `args` are the tiles, the scalars, and the memory of temporaries; `dots` what it can
+/// call; keys are padded to multiples of `key_step`.
+pub(crate) fn lower(
+    fx: &mut Fx<'_>,
+    f: &TileFn,
+    key_step: u32,
+    dots: &[(Dot, FuncRef)],
+    args: &[Value],
+) {
     let (tiles, rest) = args.split_at(f.tiles.len());
     let (scalars, temp) = rest.split_at(f.scalars.len());
     let mut tiles = tiles.to_vec();
@@ -56,6 +64,7 @@ pub(crate) fn lower(fx: &mut Fx<'_>, f: &TileFn, dots: &[(Dot, FuncRef)], args: 
     let groups = fx.groups(live_q, i64::from(QUERY_STEP));
     let body = Body {
         f,
+        key_step,
         dots,
         tiles,
         scalars: scalars.to_vec(),
@@ -210,13 +219,15 @@ impl Body<'_> {
     }
 
     fn dot_keys(&self, fx: &mut Fx<'_>, dst: Tile, a: Tile, b: Tile) {
-        let blocks = fx.groups(self.live_k, i64::from(MR));
+        let dot = Dot::of_keys(self.f, self.key_step);
+        let Dot::Keys { rows, .. } = dot else { return };
+        let blocks = fx.groups(self.live_k, i64::from(rows));
         fx.upto(blocks, |fx, kb| {
-            let rows = fx.mulc(kb, i64::from(MR * self.f.head_dim) * 4);
-            let rows = fx.add(self.ptr(a), rows);
-            let to = fx.mulc(kb, i64::from(MR) * self.pitch());
+            let from = fx.mulc(kb, i64::from(rows * self.f.head_dim) * 4);
+            let from = fx.add(self.ptr(a), from);
+            let to = fx.mulc(kb, i64::from(rows) * self.pitch());
             let to = fx.add(self.ptr(dst), to);
-            self.dot(fx, Dot::of_keys(self.f), rows, self.ptr(b), to);
+            self.dot(fx, dot, from, self.ptr(b), to);
         });
     }
 

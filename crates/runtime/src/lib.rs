@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 
 use attnc_codegen_cpu::{
-    ABI, Args, ERROR_ABI, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE, Jit,
+    ABI, Args, ERROR_ABI, ERROR_MACHINE, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE, Jit,
 };
 use attnc_tensor::{Slice, SliceMut, Storage, View, ViewMut};
 use attnc_tile::core::Core;
@@ -180,6 +180,7 @@ fn refusal(code: i64) -> &'static str {
         ERROR_NULL => "a tensor with elements has no memory",
         ERROR_RANGE => "tasks that the plan does not have",
         ERROR_WORKSPACE => "a workspace that is null or not aligned to 64 bytes",
+        ERROR_MACHINE => "this machine lacks what the code needs",
         _ => "a code of another build",
     }
 }

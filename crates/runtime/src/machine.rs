@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What this machine's processor has.
+//! What a machine's processor has.
 //!
-//! In: nothing but the machine. Out: what a target needs and the machine lacks, in words. The system's share counts too: registers that
+//! In: nothing but the machine, or one made up. Out: what a target needs and the machine lacks, in words. The system's share counts too: registers that
 //! it does not save are not there.
+
+use attnc_codegen_cpu::{Feature, Features, Level};
 
 /// A target of the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,89 +21,114 @@ pub enum Cpu {
     Aarch64,
 }
 
-/// What `target` needs and this machine lacks; nothing where it runs.
-pub fn missing(target: Cpu) -> Vec<String> {
-    let family = match target {
-        Cpu::X86_64 | Cpu::X86_64V3 | Cpu::X86_64V4 | Cpu::X86_64Amx => "x86_64",
-        Cpu::Aarch64 => "aarch64",
-    };
-    if std::env::consts::ARCH != family {
-        return vec![format!(
-            "a processor of the family {family} (this is {})",
-            std::env::consts::ARCH
-        )];
+impl Cpu {
+    /// The family it belongs to, as the standard library spells it.
+    pub fn family(self) -> &'static str {
+        match self {
+            Cpu::X86_64 | Cpu::X86_64V3 | Cpu::X86_64V4 | Cpu::X86_64Amx => "x86_64",
+            Cpu::Aarch64 => "aarch64",
+        }
     }
-    let lacks = |known: Vec<(&str, bool)>| -> Vec<String> {
-        let lacking = known.into_iter().filter(|(_, has)| !has);
-        lacking.map(|(name, _)| name.to_string()).collect()
-    };
-    match target {
-        Cpu::X86_64 | Cpu::Aarch64 => Vec::new(),
-        Cpu::X86_64V3 => lacks(v3()),
-        Cpu::X86_64V4 => lacks([v3(), v4()].concat()),
-        Cpu::X86_64Amx => lacks([v3(), v4(), amx()].concat()),
+
+    /// What it takes beyond the family's baseline.
+    pub fn needs(self) -> Features {
+        const AMX: Features = Features::of(&[Feature::AmxTile, Feature::AmxBf16]);
+        match self {
+            Cpu::X86_64 | Cpu::Aarch64 => Features::NONE,
+            Cpu::X86_64V3 => Level::V3.needs(),
+            Cpu::X86_64V4 => Level::V4.needs(),
+            Cpu::X86_64Amx => Level::V4.needs().with(AMX),
+        }
     }
 }
 
-/// Whether `x86_64` takes its FMA body here.
-pub fn fma() -> bool {
-    v3().iter().all(|(_, has)| *has)
+/// A machine: this one, or one made up for a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The processor's family, as the standard library spells it.
+    pub family: &'static str,
+    /// What it has beyond the family's baseline.
+    pub features: Features,
 }
 
-#[cfg(target_arch = "x86_64")]
-fn v3() -> Vec<(&'static str, bool)> {
-    vec![
-        ("AVX2", std::arch::is_x86_feature_detected!("avx2")),
-        ("FMA", std::arch::is_x86_feature_detected!("fma")),
-    ]
-}
+impl Machine {
+    /// The machine this runs on.
+    pub fn here() -> Machine {
+        Machine {
+            family: std::env::consts::ARCH,
+            features: Features::here(),
+        }
+    }
 
-#[cfg(target_arch = "x86_64")]
-fn v4() -> Vec<(&'static str, bool)> {
-    vec![
-        ("AVX512F", std::arch::is_x86_feature_detected!("avx512f")),
-        ("AVX512BW", std::arch::is_x86_feature_detected!("avx512bw")),
-        ("AVX512DQ", std::arch::is_x86_feature_detected!("avx512dq")),
-        ("AVX512VL", std::arch::is_x86_feature_detected!("avx512vl")),
-    ]
-}
+    /// What `target` needs and this machine lacks, in words; nothing where it runs.
+    pub fn missing(&self, target: Cpu) -> Vec<String> {
+        if self.family != target.family() {
+            let (family, here) = (target.family(), self.family);
+            return vec![format!(
+                "a processor of the family {family} (this is {here})"
+            )];
+        }
+        let lacks = self.features.lacks(target.needs());
+        lacks.into_iter().map(|f| f.name().to_string()).collect()
+    }
 
-#[cfg(target_arch = "x86_64")]
-fn amx() -> Vec<(&'static str, bool)> {
-    let cpuid = raw_cpuid::CpuId::new();
-    let features = cpuid.get_extended_feature_info();
-    let has = |f: fn(&raw_cpuid::ExtendedFeatures) -> bool| features.as_ref().is_some_and(f);
-    vec![
-        ("AMX-TILE", has(raw_cpuid::ExtendedFeatures::has_amx_tile)),
-        ("AMX-BF16", has(raw_cpuid::ExtendedFeatures::has_amx_bf16)),
-    ]
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn v3() -> Vec<(&'static str, bool)> {
-    vec![("AVX2", false), ("FMA", false)]
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn v4() -> Vec<(&'static str, bool)> {
-    vec![("AVX512F", false)]
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn amx() -> Vec<(&'static str, bool)> {
-    vec![("AMX-BF16", false)]
+    /// Whether `x86_64` takes its FMA body here.
+    pub fn fma(&self) -> bool {
+        self.features.has(Level::Fma.needs())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ALL: [Cpu; 5] = [
+        Cpu::X86_64,
+        Cpu::X86_64V3,
+        Cpu::X86_64V4,
+        Cpu::X86_64Amx,
+        Cpu::Aarch64,
+    ];
+
+    /// Machines of every kind: what each lacks for every target of [`ALL`].
     #[test]
-    fn exactly_one_family_runs_and_higher_targets_need_more() {
-        let runs = [Cpu::X86_64, Cpu::Aarch64].map(|c| missing(c).is_empty());
+    fn every_machine_says_what_it_lacks() {
+        let with = |target: Cpu, but: &[Feature]| Machine {
+            family: target.family(),
+            features: Features::of(
+                &target
+                    .needs()
+                    .iter()
+                    .filter(|f| !but.contains(f))
+                    .collect::<Vec<_>>(),
+            ),
+        };
+        let arm = "a processor of the family aarch64 (this is x86_64)";
+        let intel = "a processor of the family x86_64 (this is aarch64)";
+        let v3 = "FMA, AVX2";
+        let v4 = "AVX512F, AVX512BW, AVX512DQ, AVX512VL";
+        let amx = "AMX-TILE, AMX-BF16";
+        let (v3v4, all) = (format!("{v3}, {v4}"), format!("{v3}, {v4}, {amx}"));
+        let v4amx = format!("{v4}, {amx}");
+        for (machine, lacks) in [
+            (with(Cpu::X86_64, &[]), ["", v3, &v3v4, &all, arm]),
+            (with(Cpu::X86_64V3, &[]), ["", "", v4, &v4amx, arm]),
+            (with(Cpu::X86_64V4, &[]), ["", "", "", amx, arm]),
+            (with(Cpu::X86_64Amx, &[]), ["", "", "", "", arm]),
+            (with(Cpu::Aarch64, &[]), [intel, intel, intel, intel, ""]),
+            (
+                with(Cpu::X86_64Amx, &[Feature::Fma, Feature::AmxBf16]),
+                ["", "FMA", "FMA", "FMA, AMX-BF16", arm],
+            ),
+        ] {
+            let found = ALL.map(|t| machine.missing(t).join(", "));
+            assert_eq!(found, lacks, "{machine:?}");
+        }
+    }
+
+    #[test]
+    fn exactly_one_family_runs_here() {
+        let runs = [Cpu::X86_64, Cpu::Aarch64].map(|c| Machine::here().missing(c).is_empty());
         assert!(!(runs[0] && runs[1]));
-        let chain = [Cpu::X86_64, Cpu::X86_64V3, Cpu::X86_64V4, Cpu::X86_64Amx];
-        let lack = chain.map(|c| missing(c).len());
-        assert!(lack.is_sorted(), "{lack:?}");
     }
 }

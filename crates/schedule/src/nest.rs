@@ -153,6 +153,22 @@ impl Schedule {
         }
     }
 
+    /// The default for assembled kernels of 256- and 512-bit vectors: tiles of three vectors of 512 bits, or twice three of 256; what a
+    /// step works on (queries, scores, a block of keys and of values, state) fits the second-level cache many times over and streams
+    /// through the first. The rest as for [`Schedule::portable`].
+    pub fn wide(target: &str, head_dim: u32, groups: usize) -> Schedule {
+        let (mq, nk) = (48, 64);
+        let portable = Schedule::portable(target, head_dim, groups);
+        Schedule {
+            mq,
+            nk,
+            panel: portable.panel / nk * nk,
+            rows: (portable.rows / mq * mq).max(mq),
+            key_step: 8,
+            ..portable
+        }
+    }
+
     /// The default for GPUs with 16-byte asynchronous copies and m16n8k8 / m16n8k16 fragments: a block takes a tile of 128 queries,
     /// which are the rows of a task, and blocks of 64 keys that all its warps share; its K and V panels take at most 128 KiB of shared
     /// memory at D = 256, below the 163 KiB of compute capability 8.0.
@@ -176,7 +192,11 @@ impl Schedule {
         if target.starts_with("sm_") {
             return Schedule::sm_80(target);
         }
-        let mut s = Schedule::portable(target, nest.head_dim, nest.groups.len());
+        let groups = nest.groups.len();
+        let mut s = match target {
+            "x86_64-v3" | "x86_64-v4" => Schedule::wide(target, nest.head_dim, groups),
+            _ => Schedule::portable(target, nest.head_dim, groups),
+        };
         match nest.combine {
             Combine::Mix { .. } => s.chunk /= 2,
             Combine::Stream | Combine::Join | Combine::Merge => {}

@@ -315,6 +315,59 @@ pub fn step(e: Extents, softmax: Softmax, causal: bool) -> TileFn {
     b.f
 }
 
+/// What a [`step`] was made from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Parameters {
+    /// Extents of its tiles.
+    pub extents: Extents,
+    /// Its exponential and scale.
+    pub softmax: Softmax,
+    /// Whether it can hide keys behind a query.
+    pub causal: bool,
+}
+
+/// The parameters of a function that equals the [`step`] made from them; `None` for every other. What claims `step` asks this.
+pub fn recognise(f: &TileFn) -> Option<Parameters> {
+    let extents = Extents {
+        mq: f.mq,
+        nk: f.nk,
+        head_dim: f.head_dim,
+    };
+    let causal = f.body.iter().any(|op| {
+        matches!(
+            op.kind,
+            OpKind::Mask {
+                causal: Some(_),
+                ..
+            }
+        )
+    });
+    let scale = f.body.iter().find_map(|op| match &op.kind {
+        OpKind::Map { expr, .. } => first_factor(expr),
+        _ => None,
+    })?;
+    [true, false].into_iter().find_map(|base2| {
+        let p = Parameters {
+            extents,
+            softmax: Softmax { base2, scale },
+            causal,
+        };
+        (*f == step(p.extents, p.softmax, p.causal)).then_some(p)
+    })
+}
+
+/// The constant factor of the first fused multiply-add of an expression.
+fn first_factor(e: &Expr) -> Option<f32> {
+    match e {
+        Expr::Fma(_, b, _) => match **b {
+            Expr::Const(c) => Some(c),
+            _ => None,
+        },
+        Expr::Max(a, b) => first_factor(a).or_else(|| first_factor(b)),
+        _ => None,
+    }
+}
+
 /// `peak(m, q, k, t, kpos, qpos; live_q, live_k, mixed, careful)`: raise the reference exponent to the largest weighted score of the
 /// block, and nothing else. The first of the two sweeps of a softmax that rewriting left unfused: its maximum is known before any
 /// exponential is taken, and the second sweep's `step`s never raise it again. Parameters as for [`step`].

@@ -3,7 +3,7 @@
 
 use comfy_table::{Table, presets};
 
-use attnc::machine::{self, Cpu};
+use attnc::machine::{Cpu, Machine};
 
 use crate::args::TargetName;
 use crate::choices::native;
@@ -29,13 +29,13 @@ const TARGETS: &[Row] = &[
     },
     Row {
         target: TargetName::X86_64V3,
-        about: "AVX2 and FMA",
-        built: false,
+        about: "256-bit kernels: AVX2 and FMA",
+        built: true,
     },
     Row {
         target: TargetName::X86_64V4,
-        about: "AVX-512",
-        built: false,
+        about: "512-bit kernels: AVX-512",
+        built: true,
     },
     Row {
         target: TargetName::X86_64Amx,
@@ -91,8 +91,9 @@ pub(crate) fn run(_args: &TargetsArgs, context: &Context) -> Result<(), Failure>
         .force_no_tty()
         .load_style(presets::NOTHING)
         .set_header(["target", "what it is", "here"]);
+    let machine = Machine::here();
     for row in TARGETS {
-        table.add_row([row.target.name(), row.about, &here(row)]);
+        table.add_row([row.target.name(), row.about, &runs(row, &machine)]);
     }
     let text: String = table
         .lines()
@@ -101,8 +102,8 @@ pub(crate) fn run(_args: &TargetsArgs, context: &Context) -> Result<(), Failure>
     context.print(&text)
 }
 
-/// Whether this machine runs a target, and why not.
-fn here(row: &Row) -> String {
+/// Whether a machine runs a target, and why not.
+fn runs(row: &Row, machine: &Machine) -> String {
     let cpu = match row.target {
         TargetName::X86_64 => Some(Cpu::X86_64),
         TargetName::X86_64V3 => Some(Cpu::X86_64V3),
@@ -118,11 +119,11 @@ fn here(row: &Row) -> String {
         | TargetName::Sm100
         | TargetName::Sm120 => None,
     };
-    let missing = cpu.map(machine::missing).unwrap_or_default();
+    let missing = cpu.map(|c| machine.missing(c)).unwrap_or_default();
     let lacks = format!("this machine lacks {}", missing.join(", "));
     match (row.built, missing.is_empty()) {
         (true, true) => {
-            let body = match (row.target, machine::fma()) {
+            let body = match (row.target, machine.fma()) {
                 (TargetName::X86_64, true) => " with FMA",
                 (TargetName::X86_64, false) => " without FMA",
                 _ => "",

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Extensions of a processor as data: what each is called, and where the processor and the system say that they have it.
+//!
+//! In: nothing but the machine, or a set made up by a test. Out: sets of extensions. Generated code asks for the same extensions by the
+//! same table (`detect`), so what a host thinks of this machine and what an object finds on it agree.
+
+use std::fmt;
+
+/// A register that CPUID fills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Register {
+    Ebx,
+    Ecx,
+    Edx,
+}
+
+/// Where an extension stands (Intel SDM volume 2, CPUID), and the state components that the system must keep for it (XCR0).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) leaf: u32,
+    pub(crate) register: Register,
+    pub(crate) bit: u32,
+    pub(crate) state: u32,
+}
+
+/// An extension of `x86_64` that code can need. The other families are used at their baselines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Feature {
+    /// Fused multiply-add.
+    Fma,
+    /// 256-bit integers.
+    Avx2,
+    /// 512-bit vectors.
+    Avx512F,
+    /// 512-bit vectors of bytes and words.
+    Avx512Bw,
+    /// 512-bit vectors: double and quad words.
+    Avx512Dq,
+    /// The same instructions on shorter vectors.
+    Avx512Vl,
+    /// Tiles.
+    AmxTile,
+    /// Products of bf16 tiles.
+    AmxBf16,
+}
+
+/// SSE and AVX state.
+const YMM: u32 = 0b110;
+/// The same with masks and 512-bit state.
+const ZMM: u32 = 0b1110_0110;
+/// Tile configuration and tiles.
+const TILES: u32 = 0b11 << 17;
+
+impl Feature {
+    /// Every one, in the order of their bits in a set.
+    pub const ALL: [Feature; 8] = [
+        Feature::Fma,
+        Feature::Avx2,
+        Feature::Avx512F,
+        Feature::Avx512Bw,
+        Feature::Avx512Dq,
+        Feature::Avx512Vl,
+        Feature::AmxTile,
+        Feature::AmxBf16,
+    ];
+
+    /// The name that people know it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Feature::Fma => "FMA",
+            Feature::Avx2 => "AVX2",
+            Feature::Avx512F => "AVX512F",
+            Feature::Avx512Bw => "AVX512BW",
+            Feature::Avx512Dq => "AVX512DQ",
+            Feature::Avx512Vl => "AVX512VL",
+            Feature::AmxTile => "AMX-TILE",
+            Feature::AmxBf16 => "AMX-BF16",
+        }
+    }
+
+    pub(crate) fn place(self) -> Place {
+        let at = |leaf, register, bit, state| Place {
+            leaf,
+            register,
+            bit,
+            state,
+        };
+        match self {
+            Feature::Fma => at(1, Register::Ecx, 12, YMM),
+            Feature::Avx2 => at(7, Register::Ebx, 5, YMM),
+            Feature::Avx512F => at(7, Register::Ebx, 16, ZMM),
+            Feature::Avx512Bw => at(7, Register::Ebx, 30, ZMM),
+            Feature::Avx512Dq => at(7, Register::Ebx, 17, ZMM),
+            Feature::Avx512Vl => at(7, Register::Ebx, 31, ZMM),
+            Feature::AmxTile => at(7, Register::Edx, 24, TILES),
+            Feature::AmxBf16 => at(7, Register::Edx, 22, TILES),
+        }
+    }
+
+    fn here(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            let tiles = |f: fn(&raw_cpuid::ExtendedFeatures) -> bool| {
+                let found = raw_cpuid::CpuId::new().get_extended_feature_info();
+                found.is_some_and(|x| f(&x))
+            };
+            match self {
+                Feature::Fma => has!("fma"),
+                Feature::Avx2 => has!("avx2"),
+                Feature::Avx512F => has!("avx512f"),
+                Feature::Avx512Bw => has!("avx512bw"),
+                Feature::Avx512Dq => has!("avx512dq"),
+                Feature::Avx512Vl => has!("avx512vl"),
+                Feature::AmxTile => tiles(raw_cpuid::ExtendedFeatures::has_amx_tile),
+                Feature::AmxBf16 => tiles(raw_cpuid::ExtendedFeatures::has_amx_bf16),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            false
+        }
+    }
+}
+
+/// A set of extensions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Features(u32);
+
+impl Features {
+    /// The baseline.
+    pub const NONE: Features = Features(0);
+
+    /// These.
+    pub const fn of(list: &[Feature]) -> Features {
+        let (mut set, mut i) = (0, 0);
+        while i < list.len() {
+            set |= 1 << list[i] as u32;
+            i += 1;
+        }
+        Features(set)
+    }
+
+    /// Those that this machine has and its system supports.
+    pub fn here() -> Features {
+        Features::of(
+            &Feature::ALL
+                .map(|f| if f.here() { vec![f] } else { Vec::new() })
+                .concat(),
+        )
+    }
+
+    /// These and those.
+    pub const fn with(self, more: Features) -> Features {
+        Features(self.0 | more.0)
+    }
+
+    /// Whether all of `needs` are among these.
+    pub fn has(self, needs: Features) -> bool {
+        needs.0 & !self.0 == 0
+    }
+
+    /// Those of `needs` that are not among these, in the order of [`Feature::ALL`].
+    pub fn lacks(self, needs: Features) -> Vec<Feature> {
+        let lacking = Features(needs.0 & !self.0);
+        lacking.iter().collect()
+    }
+
+    /// Every member.
+    pub fn iter(self) -> impl Iterator<Item = Feature> {
+        let is = move |f: &Feature| self.0 >> *f as u32 & 1 == 1;
+        Feature::ALL.into_iter().filter(is)
+    }
+
+    /// As the generated code keeps them: bit `i` for the i-th of [`Feature::ALL`].
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_all_is_that_of_the_bits() {
+        for (i, f) in Feature::ALL.into_iter().enumerate() {
+            assert_eq!(Features::of(&[f]).bits(), 1 << i, "{}", f.name());
+        }
+    }
+
+    #[test]
+    fn a_set_lacks_exactly_what_is_needed_and_not_there() {
+        let some = Features::of(&[Feature::Fma, Feature::Avx512F]);
+        let needs = Features::of(&[Feature::Avx2, Feature::Avx512F, Feature::AmxBf16]);
+        assert_eq!(some.lacks(needs), [Feature::Avx2, Feature::AmxBf16]);
+        assert!(!some.has(needs) && some.with(needs).has(needs));
+        assert!(some.has(Features::NONE) && Features::NONE.lacks(Features::NONE).is_empty());
+    }
+}
