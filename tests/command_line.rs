@@ -182,9 +182,6 @@ fn what_is_to_come_says_so() {
     let folder = folder();
     for arguments in [
         &["tune", "good.attn", "--target", "x86_64-v3"][..],
-        &["bench", "good.attn"],
-        &["plot", "good.attn"],
-        &["cost", "good.attn"],
         &["lsp"],
     ] {
         let run = attnc(folder.path(), arguments);

@@ -4,10 +4,11 @@
 //! In: an operator, or the text of a later stage, and the choices of its compilation. Out: engines that serve every B and N.
 
 use attnc_codegen_cpu::{CpuTarget, Jit};
-use attnc_graph::{Branch, Form, Op, OpGraph, Precision, Segment};
+use attnc_graph::{Branch, Form, OpGraph, Precision};
 use attnc_runtime::{Launch, LaunchError};
 use attnc_tile::core::Core;
 
+use crate::cost::groups;
 use crate::engine::{Backend, Call, Engine, EngineError, Executed, Progress, check_call};
 use crate::pipeline::{self, Choices, CompileError, Plan};
 use crate::signature::Signature;
@@ -64,26 +65,14 @@ fn program(
 /// What to tell of the branches that stayed by themselves although sharing was asked for.
 fn unshared(graph: &OpGraph) -> Option<String> {
     const SHOWN: usize = 4;
-    let mut bags = 0;
-    let mut alone = Vec::new();
-    for n in graph.nodes() {
-        match graph.op(n) {
-            Op::Once(o) => {
-                bags += 1;
-                if let [t] = o.terms[..] {
-                    alone.push(t.branch);
-                }
-            }
-            Op::Dense(_) => {
-                bags += 1;
-                alone.push(Branch {
-                    segment: Segment::Whole,
-                    dilation: 1,
-                });
-            }
-            _ => {}
-        }
-    }
+    let groups = groups(graph);
+    let bags = groups.len();
+    let mut alone: Vec<Branch> = groups
+        .iter()
+        .filter(|g| g.len() == 1)
+        .flatten()
+        .copied()
+        .collect();
     if bags < 2 || alone.is_empty() {
         return None;
     }

@@ -5,12 +5,14 @@
 //! [`execute`] calls and times it, [`verify()`] compares with the oracle, [`RunReport`] tells.
 
 mod compiled_engine;
+pub mod cost;
 mod engine;
 mod execute;
 mod graph_engine;
 mod inputs;
 pub mod memory;
 mod oracle_engine;
+pub mod pattern;
 pub mod pipeline;
 mod report;
 mod rows;
@@ -26,7 +28,7 @@ pub use attnc_tensor::Place;
 pub use engine::{
     Backend, CacheUse, Call, Engine, EngineError, Executed, Progress, check_call, compile,
 };
-pub use execute::{ExecuteError, Outcome, execute, median};
+pub use execute::{ExecuteError, Outcome, Repeats, execute, measure, median};
 pub use inputs::{InputError, Inputs};
 pub use oracle_engine::OracleEngine;
 pub use report::{Facts, RunReport, Verification};

@@ -102,6 +102,12 @@ pub(crate) enum Failure {
         /// The worst row, in words.
         worst: String,
     },
+    /// A pattern that cannot be counted.
+    #[error(transparent)]
+    Pattern(#[from] attnc::pattern::PatternError),
+    /// A picture could not be drawn.
+    #[error(transparent)]
+    Draw(#[from] crate::draw::DrawError),
     /// `fmt --check` found files to format.
     #[error("{0} not formatted; `attnc fmt` without --check formats in place")]
     NotFormatted(String),
@@ -120,7 +126,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failure::ClosedPipe => 0,
-            Failure::Usage(_) => 2,
+            Failure::Usage(_) | Failure::Pattern(_) => 2,
             Failure::Reported
             | Failure::NotBuiltYet(_)
             | Failure::Lacking { .. }
@@ -137,6 +143,7 @@ impl Failure {
             | Failure::Engine(_)
             | Failure::Execute(_)
             | Failure::Unverified { .. }
+            | Failure::Draw(_)
             | Failure::NotFormatted(_) => 1,
         }
     }
