@@ -137,8 +137,8 @@ fn the_best_body_that_the_machine_has_runs_with_its_own_plan_and_workspace() {
         assert_eq!((tasks, kept_alone.len() < kept.len()), (of_alone, i == 0));
         assert_eq!(joined.workspace(&kept), alone.workspace(&kept_alone));
         workspaces.push(joined.workspace(&kept));
-        let got = in_memory(&op, &joined, core, &x);
-        assert!(got == in_memory(&op, &alone, core, &x), "{i}");
+        let got = in_memory(&op, &joined, &x);
+        assert!(got == in_memory(&op, &alone, &x), "{i}");
         judge(&op, &x, &got, levels[i].name());
         bits.push(got);
     }
@@ -216,9 +216,7 @@ fn an_object_of_several_bodies_serves_c_and_is_the_same_every_time() {
                 == attnc_codegen_cpu::object("op.o", &[made()]).expect("an object")
         );
         let exe = link(folder.path(), &["cc"], &op, &cores[1], &o);
-        let want = shapes
-            .each_ref()
-            .map(|x| in_memory(&op, &jit, &cores[0], x));
+        let want = shapes.each_ref().map(|x| in_memory(&op, &jit, x));
         for layout in [0, 1, 2] {
             assert!(
                 drive(&exe, &[], layout, -1, &shapes) == want,
@@ -252,9 +250,9 @@ fn all_targets_of_a_family_share_a_program_and_the_most_demanding_one_runs() {
         let x = Inputs::generate(&Signature::from(&op), 1, 333, 8).expect("small");
         let native = targets.iter().position(|t| Some(*t) == CpuTarget::here());
         let core = &cores[native.expect("one of them")];
-        let got = in_memory(&op, &jit, core, &x);
+        let got = in_memory(&op, &jit, &x);
         let alone = Jit::new(core).expect("code");
-        assert!(got == in_memory(&op, &alone, core, &x));
+        assert!(got == in_memory(&op, &alone, &x));
         judge(&op, &x, &got, "the best");
     }
 }

@@ -135,10 +135,7 @@ fn a_c_program_gets_the_bits_of_the_code_in_memory() {
         assert!(shared.status.success() && said.is_empty(), "{said}");
         // One object, several shapes: nothing is compiled anew.
         let shapes = [inputs(&op, 2, 150), inputs(&op, 1, 1), inputs(&op, 1, 64)];
-        let want: Vec<_> = shapes
-            .iter()
-            .map(|x| in_memory(&op, &jit, &core, x))
-            .collect();
+        let want: Vec<_> = shapes.iter().map(|x| in_memory(&op, &jit, x)).collect();
         for layout in [0, 1, 2] {
             let got = drive(&exe, &[], layout, -1, &shapes);
             assert!(got == want, "{dtype}, causal {causal}, layout {layout}");

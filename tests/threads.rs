@@ -2,6 +2,8 @@
 //! The bits of a result do not depend on the number of threads, several workers really run tasks, and one piece of code serves every
 //! batch, length, layout and number of threads.
 
+use std::ops::ControlFlow;
+
 use attnc::pipeline::{self, Choices, Plan};
 use attnc::{Amount, Inputs, Signature, VerifyOptions};
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
@@ -26,7 +28,7 @@ fn operator(heads: u32, causal: bool) -> Operator {
     }
 }
 
-fn code(op: &Operator, plan: Plan) -> (attnc_tile::core::Core, attnc_codegen_cpu::Jit) {
+fn code(op: &Operator, plan: Plan) -> attnc_codegen_cpu::Jit {
     let choices = Choices {
         plan,
         ..Choices::new(std::env::consts::ARCH)
@@ -34,8 +36,7 @@ fn code(op: &Operator, plan: Plan) -> (attnc_tile::core::Core, attnc_codegen_cpu
     let graph = pipeline::graph(op).expect("a graph");
     let fused = pipeline::fuse(&graph, &choices).expect("rewriting ends");
     let core = pipeline::tile(&fused.graph, &choices).expect("a program");
-    let code = attnc_codegen_cpu::Jit::new(&core).expect("code");
-    (core, code)
+    attnc_codegen_cpu::Jit::new(&core).expect("code")
 }
 
 #[test]
@@ -53,7 +54,7 @@ fn bits_are_the_same(op: &Operator, plan: Plan) {
     let fill = |h, stream| normal_tensor(op.dtype, &shape(h), 7, stream).expect("small");
     let (q, k, v) = (fill(heads, 0), fill(op.kv_heads, 1), fill(op.kv_heads, 2));
     {
-        let (core, code) = code(op, plan);
+        let code = code(op, plan);
         let mut first: Option<(Vec<u8>, Vec<u8>)> = None;
         for threads in [1, 2, 3, 7] {
             let mut out = Tensor::zeros(op.dtype, &shape(heads)).expect("small");
@@ -65,9 +66,10 @@ fn bits_are_the_same(op: &Operator, plan: Plan) {
                 v: v.view(),
                 out: out.view_mut(),
                 lse: lse.view_mut(),
-                threads,
+                workers: attnc_runtime::Workers::Threads(threads),
             };
-            let stats = attnc_runtime::launch(&code, &core, launch, &|_, _| true).expect("runs");
+            let stats = attnc_runtime::launch(&code, launch, &|_, _| ControlFlow::Continue(()))
+                .expect("runs");
             assert!(stats.tasks > 100, "{} tasks", stats.tasks);
             assert_eq!(stats.worker_tasks.len(), threads);
             assert!(
@@ -123,7 +125,7 @@ const GUARD: usize = 1000;
 fn one_piece_of_code_serves_every_batch_length_layout_and_number_of_threads() {
     for causal in [false, true] {
         let op = operator(4, causal);
-        let (core, code) = code(&op, Plan::Auto);
+        let code = code(&op, Plan::Auto);
         let snapshot = |c: &attnc_codegen_cpu::Jit| -> Vec<(*const u8, Vec<u8>)> {
             let all = c.code().into_iter();
             all.map(|f| (f.as_ptr(), f.to_vec())).collect()
@@ -159,9 +161,10 @@ fn one_piece_of_code_serves_every_batch_length_layout_and_number_of_threads() {
                     out: ViewMut::new(SliceMut::F32(&mut out[GUARD..GUARD + size]), &qs.0, &os)
                         .expect("fits"),
                     lse: lse.view_mut(),
-                    threads,
+                    workers: attnc_runtime::Workers::Threads(threads),
                 };
-                attnc_runtime::launch(&code, &core, launch, &|_, _| true).expect("runs");
+                attnc_runtime::launch(&code, launch, &|_, _| ControlFlow::Continue(()))
+                    .expect("runs");
                 let left = out.iter().filter(|x| x.is_nan()).count();
                 assert_eq!(left, outside, "layout {layout}: memory outside is written");
                 let got = &out[GUARD..GUARD + size];

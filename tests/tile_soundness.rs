@@ -5,7 +5,7 @@
 use attnc_interp::tile::{self, FaultKind};
 use attnc_schedule::{Combine, Group, Nest, Schedule, Term, WHOLE, lower};
 use attnc_tensor::{DType, Tensor, normal_tensor};
-use attnc_tile::core::{Bin, Bound, Core, Inst};
+use attnc_tile::core::{Bin, Bound, Core, Inst, Val};
 use attnc_tile::verify;
 
 /// Small tiles, so that short sequences reach every limit.
@@ -20,7 +20,27 @@ fn schedule() -> Schedule {
         slots: 2,
         keep_panels: true,
         key_step: 5,
+        stages: 1,
+        warps: 1,
         spaces: attnc_schedule::Spaces::CPU,
+    }
+}
+
+/// Small tiles of a block of two warps, three stages of panels.
+fn blocks() -> Schedule {
+    Schedule {
+        target: "sm_80".to_string(),
+        mq: 32,
+        nk: 8,
+        panel: 8,
+        chunk: 32,
+        rows: 32,
+        slots: 1,
+        keep_panels: false,
+        key_step: 8,
+        stages: 3,
+        warps: 2,
+        spaces: attnc_schedule::Spaces::GPU,
     }
 }
 
@@ -151,13 +171,17 @@ fn tensor(seq_len: usize, heads: usize, stream: u64) -> Tensor {
 #[test]
 fn what_the_verifier_accepts_stays_within_bounds() {
     let nests = [
-        nest(Combine::Stream, true, false, false),
-        nest(Combine::Join, false, true, false),
-        nest(Combine::Mix { branches: 2 }, true, true, true),
+        (nest(Combine::Stream, true, false, false), schedule()),
+        (nest(Combine::Join, false, true, false), schedule()),
+        (
+            nest(Combine::Mix { branches: 2 }, true, true, true),
+            schedule(),
+        ),
+        (nest(Combine::Stream, true, false, false), blocks()),
     ];
     let (mut rejected, mut accepted, mut wrong) = (0, 0, Vec::new());
-    for nest in &nests {
-        let good = lower(nest, &schedule()).expect("within the limits");
+    for (nest, sched) in &nests {
+        let good = lower(nest, sched).expect("within the limits");
         assert_eq!(verify::core(&good), Ok(()));
         for (name, core) in damaged(&good) {
             if verify::core(&core).is_err() {
@@ -185,6 +209,69 @@ fn what_the_verifier_accepts_stays_within_bounds() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(rejected > 100 && accepted > 100, "{rejected}, {accepted}");
+}
+
+/// Every program that differs from `good` by one instruction of stages or barriers.
+fn disordered(good: &Core) -> Vec<(String, Core)> {
+    let mut out = Vec::new();
+    for n in 0.. {
+        let mut source = good.clone();
+        let Some(inst) = nth(&mut source.body, &mut n.clone()) else {
+            break;
+        };
+        let nothing = Inst::Const(Val(good.vals), 0);
+        let others = match inst {
+            Inst::Commit | Inst::Release | Inst::Barrier => vec![nothing],
+            Inst::Wait(ahead) => vec![nothing, Inst::Wait(*ahead + 1)],
+            _ => continue,
+        };
+        for other in others {
+            let mut core = good.clone();
+            core.vals += 1;
+            if let Some(place) = nth(&mut core.body, &mut n.clone()) {
+                *place = other.clone();
+            }
+            out.push((
+                format!("instruction {n}, {inst:?}, becomes {other:?}"),
+                core,
+            ));
+        }
+    }
+    out
+}
+
+/// The verifier and the interpreter know order independently of each other: one by all ways at once, the other by what happens.
+#[test]
+fn what_is_out_of_order_is_refused_before_and_found_while_it_runs() {
+    let nests = [
+        nest(Combine::Stream, true, false, false),
+        nest(Combine::Join, false, true, false),
+        nest(Combine::Mix { branches: 2 }, true, true, true),
+    ];
+    let (mut found, mut unseen) = (0, Vec::new());
+    for nest in &nests {
+        let good = lower(nest, &blocks()).expect("within the limits");
+        assert_eq!(verify::core(&good), Ok(()));
+        for (name, core) in disordered(&good) {
+            let run = [1, 17, 37, 90].map(|n| {
+                let (q, k, v) = (tensor(n, 2, 0), tensor(n, 1, 1), tensor(n, 1, 2));
+                tile::run(&core, &q.view(), &k.view(), &v.view(), 2).err()
+            });
+            let faults = run
+                .iter()
+                .flatten()
+                .any(|f| matches!(f.kind, FaultKind::Stage(_) | FaultKind::Unordered { .. }));
+            let refused = verify::core(&core).is_err();
+            assert!(refused, "{name} is accepted: {run:?}");
+            if faults {
+                found += 1;
+            } else {
+                // The verifier takes buffers whole, and ways that no run takes.
+                unseen.push(name);
+            }
+        }
+    }
+    assert!(found > 30 && unseen.len() < 6, "{found}, {unseen:#?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use attnc::pipeline::{Choices, Plan};
-use attnc::{Backend, Call, Engine, Executed, Inputs, Signature, Source};
+use attnc::{Backend, Call, Compiler, Engine, Executed, Inputs, Signature, Source};
 use attnc_spec::{Loaded, NoFiles, Operator, resolve};
 use attnc_tensor::{Storage, Tensor};
 
@@ -80,7 +80,8 @@ impl Case {
 pub fn compile(case: &Case, plan: Plan) -> Box<dyn Engine> {
     let mut choices = Choices::new("x86_64");
     choices.plan = plan;
-    attnc::compile(&Source::from(&*case.operator()), Backend::Cpu, &choices)
+    Compiler::with(choices)
+        .engine(&Source::from(&*case.operator()), Backend::Cpu)
         .expect("the case compiles")
 }
 
@@ -114,15 +115,11 @@ impl Bench {
     /// When the launch is refused.
     pub fn call(&mut self) -> (Duration, Executed) {
         let start = Instant::now();
-        let call = Call {
-            q: self.inputs.q.view(),
-            k: self.inputs.k.view(),
-            v: self.inputs.v.view(),
-            out: self.out.view_mut(),
-            lse: self.lse.view_mut(),
-            threads: 1,
-        };
-        let executed = self.engine.run(call, &|_| ()).expect("a launch");
+        let x = &self.inputs;
+        let call = Call::new(x.q.view(), x.k.view(), x.v.view(), self.out.view_mut())
+            .lse(self.lse.view_mut())
+            .threads(1);
+        let executed = self.engine.forward(call).expect("a launch");
         (start.elapsed(), executed)
     }
 }

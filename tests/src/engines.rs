@@ -5,8 +5,8 @@
 
 use attnc::pipeline::{Choices, Plan};
 use attnc::{
-    Amount, Backend, Inputs, Outcome, Signature, Source, Verified, VerifyOptions, compile, execute,
-    madds_formula, verify,
+    Amount, Backend, Compiler, Inputs, Outcome, Signature, Source, Verified, VerifyOptions,
+    execute, madds_formula, verify,
 };
 
 use attnc_codegen_cpu::{CpuTarget, Family};
@@ -56,13 +56,17 @@ impl Engine {
         }
     }
 
-    /// Every engine that computes: the graph interpreter unfused and fused, the tile interpreter and machine code, both shared and
-    /// branch by branch.
+    /// Every engine that computes: the graph interpreter unfused and fused, the tile interpreter under the schedules of a CPU and of a
+    /// GPU, and machine code, all shared and branch by branch.
     pub fn all() -> Vec<Engine> {
         let mut all = vec![Engine::new(Backend::InterpGraph, None, 1)];
         for plan in [Plan::Share, Plan::Each] {
             all.push(Engine::new(Backend::InterpGraph, Some(plan), 1));
             all.push(Engine::new(Backend::InterpTile, Some(plan), 3));
+            all.push(Engine {
+                target: "sm_80",
+                ..Engine::new(Backend::InterpTile, Some(plan), 2)
+            });
             all.extend(Engine::machine_code(Some(plan), 2));
         }
         all
@@ -111,9 +115,10 @@ impl Engine {
             without: self.without.clone(),
             ..Choices::new(self.target)
         };
-        let mut engine = compile(&source, self.backend, &choices).map_err(|e| e.to_string())?;
+        let engine = Compiler::with(choices).engine(&source, self.backend);
+        let engine = engine.map_err(|e| e.to_string())?;
         let signature = Signature::from(&c.op);
-        execute(&mut *engine, &signature, x, self.threads, 1, &|_| ()).map_err(|e| e.to_string())
+        execute(&*engine, &signature, x, self.threads, 1, &|_| ()).map_err(|e| e.to_string())
     }
 
     /// Runs a case and judges every row of it by the oracle.

@@ -46,7 +46,7 @@ pub(crate) fn program(op: &Operator, target: CpuTarget) -> (Core, Program) {
 /// What the code in memory gives, as the driver writes it.
 // Not for processors that are only emulated.
 #[allow(dead_code)]
-pub(crate) fn in_memory(op: &Operator, jit: &Jit, core: &Core, x: &Inputs) -> Vec<u8> {
+pub(crate) fn in_memory(op: &Operator, jit: &Jit, x: &Inputs) -> Vec<u8> {
     let s = Signature::from(op);
     let mut out = Tensor::zeros(op.dtype, &s.query_shape(x.batch, x.seq_len)).expect("small");
     let mut lse = Tensor::zeros(DType::F32, &s.lse_shape(x.batch, x.seq_len)).expect("small");
@@ -56,9 +56,9 @@ pub(crate) fn in_memory(op: &Operator, jit: &Jit, core: &Core, x: &Inputs) -> Ve
         v: x.v.view(),
         out: out.view_mut(),
         lse: lse.view_mut(),
-        threads: 2,
+        workers: attnc_runtime::Workers::Threads(2),
     };
-    attnc_runtime::launch(jit, core, launch, &|_, _| true).expect("runs");
+    attnc_runtime::launch(jit, launch, &|_, _| std::ops::ControlFlow::Continue(())).expect("runs");
     [out.bytes(), lse.bytes()].concat()
 }
 

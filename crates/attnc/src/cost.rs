@@ -165,7 +165,11 @@ fn plan_cost(
         // The model counts every key; a causal row sees half of them on average.
         madds: u128::from(one.products) * heads / if op.causal { 2 } else { 1 },
         bytes_moved: u128::from(one.elements) * heads * op.dtype.bytes() as u128,
-        workspace_bytes: core.bufs.iter().map(|b| b.len * b.elem.bytes()).sum(),
+        workspace_bytes: core
+            .bufs
+            .iter()
+            .map(|b| b.len * b.elem.bytes(core.dtype))
+            .sum(),
     })
 }
 

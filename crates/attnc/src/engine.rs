@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What runs an operator, seen from the host: one trait, and one table of what there is.
 //!
-//! In: strided q, k, v and room for out and lse. Out: both filled, and what the engine did. An engine is made once, by [`compile`], and serves every B and N.
+//! In: a [`Call`]. Out: its outputs filled, and what the engine did. An engine is made once, by [`Compiler::engine`](crate::Compiler::engine), and serves every B and N.
 
 use std::fmt;
 
 use attnc_oracle::OracleError;
-use attnc_tensor::{Place, View, ViewMut};
+use attnc_runtime::LaunchError;
+use attnc_tensor::{Place, TensorError};
 
-use crate::compiled_engine::{CpuEngine, TileEngine, fused};
-use crate::graph_engine::GraphEngine;
-use crate::oracle_engine::OracleEngine;
-use crate::pipeline::{Choices, CompileError};
-use crate::signature::Signature;
-use crate::source::Source;
+use crate::call::Call;
+use crate::pipeline::CompileError;
 
 /// Everything that can run an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,26 +71,6 @@ impl fmt::Display for Backend {
     }
 }
 
-/// Hears how many rows (b, h, n) were finished; may be called from any thread.
-pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
-
-/// One call of an operator.
-#[derive(Debug)]
-pub struct Call<'a> {
-    /// `[B, N, H, D]`
-    pub q: View<'a>,
-    /// `[B, N, H_kv, D]`
-    pub k: View<'a>,
-    /// `[B, N, H_kv, D]`
-    pub v: View<'a>,
-    /// `[B, N, H, D]` in the operator's dtype; every element is written.
-    pub out: ViewMut<'a>,
-    /// `[B, H, N]`, f32; every element is written.
-    pub lse: ViewMut<'a>,
-    /// Worker threads, at least 1.
-    pub threads: usize,
-}
-
 /// What a call did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Executed {
@@ -146,7 +123,13 @@ pub enum EngineError {
     Codegen(#[from] attnc_codegen_cpu::CodegenError),
     /// The launch was refused.
     #[error(transparent)]
-    Launch(attnc_runtime::LaunchError),
+    Launch(LaunchError),
+    /// The caller's [`Watch`](crate::Watch) stopped the call; what stands in its outputs is no result.
+    #[error("stopped when asked to, before the end")]
+    Cancelled,
+    /// No memory.
+    #[error(transparent)]
+    Memory(#[from] TensorError),
     /// The interpreted program did what the IR forbids: a bug of the compiler.
     #[error("the tile program is wrong: {0}")]
     Fault(#[from] attnc_interp::tile::TileFault),
@@ -156,7 +139,7 @@ pub enum EngineError {
 }
 
 /// A compiled operator that can be called.
-pub trait Engine {
+pub trait Engine: Send + Sync {
     /// What the target became, as in `attnc targets`; `none` where nothing is compiled.
     fn target(&self) -> &str;
     /// Name of the kernel.
@@ -173,11 +156,11 @@ pub trait Engine {
     fn cache(&self) -> CacheUse {
         CacheUse::Off
     }
-    /// Runs.
+    /// Runs a call.
     ///
     /// # Errors
     /// See [`EngineError`].
-    fn run(&mut self, call: Call<'_>, progress: Progress<'_>) -> Result<Executed, EngineError>;
+    fn forward(&self, call: Call<'_>) -> Result<Executed, EngineError>;
 }
 
 /// How a kernel came to be.
@@ -202,60 +185,22 @@ impl CacheUse {
     }
 }
 
-/// Makes the engine of `backend` for `source`.
-///
-/// # Errors
-/// [`EngineError::NotBuiltYet`] for what is to come; [`EngineError::EarlierStage`] where the source carries less than the backend
-/// starts from.
-pub fn compile(
-    source: &Source,
-    backend: Backend,
-    choices: &Choices,
-) -> Result<Box<dyn Engine>, EngineError> {
-    match (backend, source) {
-        (Backend::Oracle, Source::Operator(op)) => Ok(Box::new(OracleEngine::new((**op).clone()))),
-        (Backend::Oracle, Source::Graph(_) | Source::Tile(_)) => Err(EngineError::EarlierStage {
-            backend,
-            stage: source.stage(),
-        }),
-        (Backend::Cpu, _) => Ok(Box::new(CpuEngine::new(source, choices)?)),
-        (Backend::InterpTile, _) => Ok(Box::new(TileEngine::new(source, choices)?)),
-        (Backend::InterpGraph, _) => {
-            Ok(Box::new(GraphEngine::new(fused(source, backend, choices)?)))
-        }
-        (Backend::PtxEmulator | Backend::Cuda, _) => Err(EngineError::NotBuiltYet(backend)),
+impl From<CompileError> for EngineError {
+    fn from(e: CompileError) -> EngineError {
+        EngineError::Compile(Box::new(e))
     }
 }
 
-/// Checks a call's shapes against the signature; engines lean on it.
-///
-/// # Errors
-/// [`EngineError::Oracle`] with the first tensor that does not fit.
-pub fn check_call(s: &Signature, call: &Call<'_>) -> Result<(), EngineError> {
-    let (batch, seq_len) = match *call.q.shape() {
-        [b, n, _, _] => (b, n),
-        _ => (0, 0),
-    };
-    let query = s.query_shape(batch, seq_len).to_vec();
-    let keys = s.key_shape(batch, seq_len).to_vec();
-    for (tensor, found, want) in [
-        ("q", call.q.shape(), query.clone()),
-        ("k", call.k.shape(), keys.clone()),
-        ("v", call.v.shape(), keys),
-        ("out", call.out.shape(), query),
-        (
-            "lse",
-            call.lse.shape(),
-            s.lse_shape(batch, seq_len).to_vec(),
-        ),
-    ] {
-        if found != want {
-            return Err(EngineError::Oracle(OracleError::WrongShape {
-                tensor,
-                want,
-                found: found.to_vec(),
-            }));
+impl From<LaunchError> for EngineError {
+    fn from(e: LaunchError) -> EngineError {
+        match e {
+            LaunchError::Cancelled => EngineError::Cancelled,
+            LaunchError::Shape { .. }
+            | LaunchError::Storage { .. }
+            | LaunchError::Stride { .. }
+            | LaunchError::Overlap { .. }
+            | LaunchError::Plan(_)
+            | LaunchError::Threads(_) => EngineError::Launch(e),
         }
     }
-    Ok(())
 }

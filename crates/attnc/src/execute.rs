@@ -4,11 +4,14 @@
 //! In: an engine, inputs, threads, repeats. Out: out and lse of the last call and the time of each. The clock runs over the whole call from the caller's
 //! tensors, every repeat anew; making room for the results is outside.
 
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use attnc_tensor::{Storage, Tensor, TensorError};
 
-use crate::engine::{Call, Engine, EngineError, Executed, Progress};
+use crate::call::Call;
+use crate::engine::{Engine, EngineError, Executed};
 use crate::inputs::Inputs;
 use crate::signature::Signature;
 
@@ -36,12 +39,15 @@ pub struct Outcome {
     pub executed: Executed,
 }
 
+/// Hears how many rows (b, h, n) were finished since it was last told; may be called from any thread.
+pub type Progress<'a> = &'a (dyn Fn(u64) + Sync);
+
 /// Calls `engine` `repeat` times (at least once). Empty inputs give empty results without a call.
 ///
 /// # Errors
 /// See [`ExecuteError`].
 pub fn execute(
-    engine: &mut dyn Engine,
+    engine: &dyn Engine,
     s: &Signature,
     x: &Inputs,
     threads: usize,
@@ -57,15 +63,18 @@ pub fn execute(
     for _ in 0..repeat.max(1) {
         let start = Instant::now();
         if !x.is_empty() {
-            let call = Call {
-                q: x.q.view(),
-                k: x.k.view(),
-                v: x.v.view(),
-                out: y.out.view_mut(),
-                lse: y.lse.view_mut(),
-                threads,
+            let told = AtomicU64::new(0);
+            let watch = |done: u64, _: u64| {
+                // Another thread may have told more already.
+                let before = told.fetch_max(done, Ordering::Relaxed);
+                progress(done.saturating_sub(before));
+                ControlFlow::Continue(())
             };
-            y.executed = engine.run(call, progress)?;
+            let call = Call::new(x.q.view(), x.k.view(), x.v.view(), y.out.view_mut())
+                .lse(y.lse.view_mut())
+                .threads(threads)
+                .watch(&watch);
+            y.executed = engine.forward(call)?;
         }
         y.run_ms.push(start.elapsed().as_secs_f64() * 1e3);
     }
@@ -87,7 +96,7 @@ pub struct Repeats {
 /// # Errors
 /// See [`ExecuteError`].
 pub fn measure(
-    engine: &mut dyn Engine,
+    engine: &dyn Engine,
     s: &Signature,
     x: &Inputs,
     threads: usize,

@@ -5,7 +5,8 @@
 
 use attnc_graph::OpGraph;
 
-use crate::engine::{Call, Engine, EngineError, Executed, Progress, check_call};
+use crate::call::Call;
+use crate::engine::{Engine, EngineError, Executed};
 use crate::signature::Signature;
 use crate::views::copy_into;
 
@@ -32,12 +33,14 @@ impl Engine for GraphEngine {
     fn kernel(&self) -> &str {
         self.graph.header().form.name()
     }
-    fn run(&mut self, mut call: Call<'_>, progress: Progress<'_>) -> Result<Executed, EngineError> {
-        check_call(&self.signature, &call)?;
+    fn forward(&self, mut call: Call<'_>) -> Result<Executed, EngineError> {
+        call.check(&self.signature)?;
         let got = attnc_interp::graph::run(&self.graph, &call.q, &call.k, &call.v)?;
         copy_into(&mut call.out, &got.out);
-        copy_into(&mut call.lse, &got.lse);
-        progress(got.lse.len() as u64);
+        if let Some(lse) = &mut call.lse {
+            copy_into(lse, &got.lse);
+        }
+        call.tell(call.rows());
         Ok(Executed::default())
     }
 }

@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! A compiler for long-sequence attention operators: the library.
 //!
-//! [`pipeline`] names every stage in order. The host half of a run: [`Inputs`] come from a seed or a file, [`compile`] makes an [`Engine`] from a [`Source`] by the table of [`Backend`]s,
-//! [`execute`] calls and times it, [`verify()`] compares with the oracle, [`RunReport`] tells.
+//! A host program makes an [`Attention`] from text, a file, the built-in library or code, compiles it for a [`Target`] to a [`Kernel`],
+//! and calls that ([`Kernel::forward`]) with a [`Call`] of borrowed memory. A [`Compiler`] has more to choose. Everything is checked with typed
+//! errors before anything runs; a kernel serves every batch, length, layout and number of threads, and can be called from any thread.
+//!
+//! [`pipeline`] names every stage of the compiler in order. For measuring and judging: [`Inputs`] come from a seed or a file, a
+//! [`Source`] may be the text of a later stage, [`Compiler::engine`] makes the [`Engine`] of any [`Backend`], [`execute()`] calls and times it,
+//! [`verify()`] compares with the oracle, [`RunReport`] tells.
 
-mod compiled_engine;
+mod attention;
+mod call;
+mod compiler;
 pub mod cost;
 mod engine;
 mod execute;
+pub mod files;
 mod graph_engine;
 mod inputs;
+mod kernel;
 pub mod memory;
 mod oracle_engine;
 pub mod pattern;
@@ -18,23 +27,34 @@ mod report;
 mod rows;
 mod signature;
 mod source;
+mod target;
+mod tile_engine;
 mod verify;
 mod views;
 
+pub use half;
+
+pub use attention::{Attention, AttentionError, AttentionFile, Diagnostics};
 pub use attnc_codegen_cpu::{CodegenError, CpuTarget, Program, asm, header};
 pub use attnc_oracle::{OracleError, RowId, madds_formula};
-pub use attnc_runtime::machine;
-pub use attnc_tensor::Place;
-pub use engine::{
-    Backend, CacheUse, Call, Engine, EngineError, Executed, Progress, check_call, compile,
+pub use attnc_runtime::{LaunchError, Pool, Workers, machine};
+pub use attnc_spec::{
+    Branch, ContentHash, Gradient, InvalidOperator, Offsets, Operator, OperatorBuilder,
+    OperatorError, Precision, Profile, Ragged, Rows, Segment, ZeroLse,
 };
-pub use execute::{ExecuteError, Outcome, Repeats, execute, measure, median};
+pub use attnc_tensor::{DType, Elem, Place, Slice, SliceMut, TensorError, View, ViewMut};
+pub use call::{Call, Order, Watch};
+pub use compiler::Compiler;
+pub use engine::{Backend, CacheUse, Engine, EngineError, Executed};
+pub use execute::{ExecuteError, Outcome, Progress, Repeats, execute, measure, median};
 pub use inputs::{InputError, Inputs};
+pub use kernel::Kernel;
 pub use oracle_engine::OracleEngine;
 pub use report::{Facts, RunReport, Verification};
 pub use rows::{RowIds, sample};
 pub use signature::Signature;
 pub use source::{Source, SourceError, StageName};
+pub use target::{Target, TargetError};
 pub use verify::{
     ALL_ROWS_UP_TO, Amount, Verified, VerifyOptions, WorstRow, rows_to_check, verify,
 };

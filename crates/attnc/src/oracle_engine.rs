@@ -6,9 +6,11 @@
 use std::mem::size_of;
 
 use attnc_oracle::{Inputs, RowId, RowResult, forward_rows};
+use attnc_runtime::MAX_THREADS;
 use attnc_spec::Operator;
 
-use crate::engine::{Call, Engine, EngineError, Executed, Progress, check_call};
+use crate::call::Call;
+use crate::engine::{Engine, EngineError, Executed};
 use crate::rows::RowIds;
 use crate::signature::Signature;
 
@@ -37,10 +39,11 @@ impl Engine for OracleEngine {
         "oracle"
     }
 
-    fn run(&mut self, mut call: Call<'_>, progress: Progress<'_>) -> Result<Executed, EngineError> {
-        check_call(&Signature::from(&self.op), &call)?;
+    fn forward(&self, mut call: Call<'_>) -> Result<Executed, EngineError> {
+        call.check(&Signature::from(&self.op))?;
         let x = Inputs::new(&self.op, &call.q, &call.k, &call.v)?;
-        let pool = pool(call.threads)?;
+        let threads = call.workers.width();
+        let pool = pool(threads)?;
         let mut done = Executed::default();
         let rows = RowIds::new(x.batch(), self.op.heads, x.seq_len());
         let mut ids: Vec<RowId> = Vec::with_capacity(ROWS);
@@ -48,7 +51,7 @@ impl Engine for OracleEngine {
         for start in (0..rows.len()).step_by(ROWS) {
             ids.clear();
             ids.extend((start..rows.len().min(start + ROWS as u64)).map(|i| rows.get(i)));
-            let results = pool.install(|| forward_rows(&self.op, &x, &ids, progress))?;
+            let results = pool.install(|| forward_rows(&self.op, &x, &ids, &|_| ()))?;
             let mut bytes = ids.capacity() * per_row;
             let mut most_keys = 0;
             for (id, r) in ids.iter().zip(&results) {
@@ -56,21 +59,24 @@ impl Engine for OracleEngine {
                 for (d, &o) in r.out.iter().enumerate() {
                     call.out.set(&[id.batch, id.position, h, d], o);
                 }
-                call.lse.set(&[id.batch, h, id.position], r.lse);
+                if let Some(lse) = &mut call.lse {
+                    lse.set(&[id.batch, h, id.position], r.lse);
+                }
                 done.madds += 2 * u128::from(r.keys) * r.out.len() as u128;
                 bytes += r.out.capacity() * size_of::<f64>();
                 most_keys = most_keys.max(r.keys);
             }
             // Every thread holds the weights of the row it works on.
-            let weights = most_keys * size_of::<f64>() as u64 * call.threads as u64;
+            let weights = most_keys * size_of::<f64>() as u64 * threads as u64;
             done.peak_extra_bytes = done.peak_extra_bytes.max(bytes as u64 + weights);
+            let finished = start + ids.len() as u64;
+            if !call.tell(finished) && finished < rows.len() {
+                return Err(EngineError::Cancelled);
+            }
         }
         Ok(done)
     }
 }
-
-/// Most threads that are started; more would only exhaust the system.
-const MAX_THREADS: usize = 1024;
 
 /// A pool of `threads` workers.
 pub(crate) fn pool(threads: usize) -> Result<rayon::ThreadPool, EngineError> {

@@ -8,6 +8,7 @@ use attnc_spec::Operator;
 use attnc_tile::core::Core;
 use attnc_tile::verify::{self, VerifyError};
 
+use crate::attention::Attention;
 use crate::signature::Signature;
 
 /// The start of a compilation.
@@ -115,6 +116,12 @@ impl Source {
 impl From<&Operator> for Source {
     fn from(op: &Operator) -> Source {
         Source::Operator(Box::new(op.clone()))
+    }
+}
+
+impl From<&Attention> for Source {
+    fn from(attention: &Attention) -> Source {
+        Source::from(attention.operator())
     }
 }
 

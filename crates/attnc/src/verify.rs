@@ -8,7 +8,8 @@ use attnc_spec::{Operator, Precision};
 use attnc_tensor::measure::{Comparison, Flaw, Row, Verdict};
 use attnc_tensor::{Bounds, Exactness, Place, View};
 
-use crate::engine::{EngineError, Progress};
+use crate::engine::EngineError;
+use crate::execute::Progress;
 use crate::inputs::Inputs;
 use crate::oracle_engine::pool;
 use crate::rows::{RowIds, sample};

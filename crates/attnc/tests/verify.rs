@@ -2,8 +2,8 @@
 //! The host half of a run with the oracle as the engine: right results pass, each kind of wrong one is found and named.
 
 use attnc::{
-    Amount, Backend, EngineError, Inputs, Outcome, Place, Signature, Verified, VerifyOptions,
-    compile, execute, rows_to_check, verify,
+    Amount, Backend, Compiler, EngineError, Inputs, Outcome, Place, Signature, Verified,
+    VerifyOptions, execute, rows_to_check, verify,
 };
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
 use attnc_tensor::DType;
@@ -28,14 +28,13 @@ fn op(dtype: DType) -> Operator {
     }
 }
 
+fn compiler() -> Compiler {
+    Compiler::with(attnc::pipeline::Choices::new("x86_64"))
+}
+
 fn run(op: &Operator, x: &Inputs, threads: usize) -> Outcome {
-    let mut engine = compile(
-        &op.into(),
-        Backend::Oracle,
-        &attnc::pipeline::Choices::new("x86_64"),
-    )
-    .unwrap();
-    execute(&mut *engine, &Signature::from(op), x, threads, 2, &|_| ()).unwrap()
+    let engine = compiler().engine(&op.into(), Backend::Oracle).unwrap();
+    execute(&*engine, &Signature::from(op), x, threads, 2, &|_| ()).unwrap()
 }
 
 const OPTIONS: VerifyOptions<'static> = VerifyOptions {
@@ -130,7 +129,7 @@ fn what_is_not_there_yet_says_so() {
     let op = op(DType::F32);
     for backend in [Backend::PtxEmulator, Backend::Cuda] {
         assert!(matches!(
-            compile(&(&op).into(), backend, &attnc::pipeline::Choices::new("x86_64")),
+            compiler().engine(&(&op).into(), backend),
             Err(EngineError::NotBuiltYet(b)) if b == backend
         ));
     }

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use attnc::AttentionFile;
+use attnc::files::DiskLoader;
 use attnc_diag::{Diagnostic, Severity, SourceMap, render_json, render_text};
 use attnc_spec::{Operator, Resolution, resolve};
 
 use crate::args::{Color, Common, ErrorFormat};
 use crate::failure::Failure;
-use crate::loader::{DiskLoader, Read, read_named};
+use crate::loader::{Read, read_named};
 use crate::report;
 
 /// The common options and what they decide.
@@ -158,51 +160,32 @@ impl Context {
     /// The operator that a verb works on: `--name`, else the file's first attention, with a note naming the others.
     ///
     /// # Errors
-    /// [`Failure::Reported`] for a file with mistakes, [`Failure::UnknownOperator`] and [`Failure::NoOperator`].
+    /// [`Failure::Reported`] for a file with mistakes, [`Failure::Attention`].
     pub(crate) fn operator(&self, file: &Path) -> Result<Arc<Operator>, Failure> {
-        self.operator_of(file, read_named(file))
+        self.operator_of(read_named(file))
     }
 
     /// [`Context::operator`] of a file that has been read.
     ///
     /// # Errors
     /// The same.
-    pub(crate) fn operator_of(&self, file: &Path, read: Read) -> Result<Arc<Operator>, Failure> {
-        let resolution = self.resolve_loaded(vec![read])?;
-        let own = resolution.files.first().map_or(&[][..], |f| &f.own);
-        let imported = resolution.files.first().map_or(&[][..], |f| &f.imported);
-        let all: Vec<&Arc<Operator>> = own.iter().chain(imported).collect();
-        let names = |list: &[&Arc<Operator>]| {
-            list.iter()
-                .map(|op| op.name.clone())
-                .collect::<Vec<String>>()
-        };
+    pub(crate) fn operator_of(&self, read: Read) -> Result<Arc<Operator>, Failure> {
+        let file = AttentionFile::new(self.resolve_loaded(vec![read])?)?;
         if let Some(name) = &self.options.name {
-            return match all.iter().find(|op| op.name == *name) {
-                Some(op) => Ok(Arc::clone(op)),
-                None => Err(Failure::UnknownOperator {
-                    name: name.clone(),
-                    file: file.display().to_string(),
-                    known: names(&all),
-                }),
-            };
+            return Ok(file.get(name)?.into());
         }
-        // A file that only imports stands for what it imports.
-        let candidates = if own.is_empty() { imported } else { own };
-        let Some((first, others)) = candidates.split_first() else {
-            return Err(Failure::NoOperator {
-                file: file.display().to_string(),
-            });
-        };
+        let first = file.first()?;
+        let others: Vec<String> = (file.attentions().iter().skip(1))
+            .map(|a| a.operator().name.clone())
+            .collect();
         if !others.is_empty() {
-            let others: Vec<&Arc<Operator>> = others.iter().collect();
-            let list = report::name_list(&names(&others));
+            let list = report::name_list(&others);
             self.note(&format!(
                 "taking `{}`, the first attention; --name chooses another: {list}",
-                first.name
+                first.operator().name
             ));
         }
-        Ok(Arc::clone(first))
+        Ok(first.into())
     }
 }
 

@@ -51,22 +51,9 @@ pub(crate) enum Failure {
         /// What the system said.
         source: io::Error,
     },
-    /// `--name` names no attention of the file.
-    #[error("no attention `{name}` in {file}{}", known_names(known))]
-    UnknownOperator {
-        /// The name asked for.
-        name: String,
-        /// The file.
-        file: String,
-        /// The names it has.
-        known: Vec<String>,
-    },
-    /// The file declares and imports none.
-    #[error("no attention in {file}")]
-    NoOperator {
-        /// The file.
-        file: String,
-    },
+    /// The file has no attention, or none of the name asked for.
+    #[error(transparent)]
+    Attention(#[from] attnc::AttentionError),
     /// The text of a stage that cannot be run.
     #[error("{file}: {source}")]
     Stage {
@@ -113,14 +100,6 @@ pub(crate) enum Failure {
     NotFormatted(String),
 }
 
-fn known_names(known: &[String]) -> String {
-    if known.is_empty() {
-        String::new()
-    } else {
-        format!("; it has {}", crate::report::name_list(known))
-    }
-}
-
 impl Failure {
     /// The exit code: 2 for usage, 0 for a closed pipe, else 1.
     pub(crate) fn exit_code(&self) -> u8 {
@@ -135,8 +114,7 @@ impl Failure {
             | Failure::Json(_)
             | Failure::Stdout(_)
             | Failure::Write { .. }
-            | Failure::UnknownOperator { .. }
-            | Failure::NoOperator { .. }
+            | Failure::Attention(_)
             | Failure::Stage { .. }
             | Failure::StageText { .. }
             | Failure::Input(_)

@@ -3,7 +3,7 @@
 //!
 //! In: a [`Core`] and a processor family. Out: a [`Program`]: bytes and relocations, the same for memory, object files and listings.
 
-use attnc_tile::core::{Core, QUERY_STEP, TileFn};
+use attnc_tile::core::{Buf, Core, Elem, Inst, QUERY_STEP, TileFn};
 use cranelift_codegen::Context;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -139,6 +139,48 @@ pub fn compile(core: &Core, target: CpuTarget) -> Result<Program, CodegenError> 
     compile_parts(&[Part::of(core, target)], Detect::Machine)
 }
 
+/// The first thing in a program that only a block of warps can do.
+fn block_only(core: &Core) -> Option<String> {
+    fn inside(code: &[Inst]) -> Option<&'static str> {
+        code.iter().find_map(|inst| match inst {
+            Inst::Gather { ahead: true, .. } => Some("an asynchronous gather"),
+            Inst::Inspect(..) => Some("`inspect`"),
+            Inst::Queued(_) => Some("`queued`"),
+            Inst::Commit => Some("`commit`"),
+            Inst::Wait(_) => Some("`wait`"),
+            Inst::Release => Some("`release`"),
+            Inst::Barrier => Some("`barrier`"),
+            Inst::For { .. } | Inst::Walk { .. } | Inst::If { .. } => {
+                inst.blocks().into_iter().find_map(inside)
+            }
+            Inst::Const(..)
+            | Inst::Arg(..)
+            | Inst::Bin(..)
+            | Inst::Select(..)
+            | Inst::Table(..)
+            | Inst::Plan(..)
+            | Inst::PlanStore(..)
+            | Inst::Load(..)
+            | Inst::Store(..)
+            | Inst::Floats { .. }
+            | Inst::Gather { ahead: false, .. }
+            | Inst::Scatter { .. }
+            | Inst::Fill { .. }
+            | Inst::Call { .. } => None,
+        })
+    }
+    for (name, x) in [("warps", core.warps), ("stages", core.stages)] {
+        if x != 1 {
+            return Some(format!("{x} {name}"));
+        }
+    }
+    let strange = |b: &&Buf| b.staged || b.elem == Elem::Data;
+    if let Some(b) = core.bufs.iter().find(strange) {
+        return Some(format!("the staged or unconverted buffer `{}`", b.name));
+    }
+    inside(&core.body).map(str::to_string)
+}
+
 /// Compiles one operator under several schedules into one program for any Linux, whose `plan` chooses among all their levels the highest
 /// that the machine has.
 ///
@@ -161,6 +203,9 @@ pub(crate) fn compile_for(
     let first = *parts.first().ok_or(CodegenError::Empty)?;
     let mut levels: Vec<Level> = Vec::new();
     for p in &parts {
+        if let Some(what) = block_only(p.core) {
+            return Err(CodegenError::Block { what });
+        }
         if p.target.family() != first.target.family() {
             let (a, b) = (first.target.name(), p.target.name());
             return Err(CodegenError::MixedFamilies(a, b));

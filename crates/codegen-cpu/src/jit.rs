@@ -66,24 +66,30 @@ impl Jit {
     ///
     /// # Errors
     /// When this machine does not run the target, or (a bug) Cranelift refuses the code.
-    pub fn new(core: &Core) -> Result<Jit, CodegenError> {
+    pub fn compile(core: &Core) -> Result<Program, CodegenError> {
         let target = CpuTarget::of_name(&core.target)
             .ok_or_else(|| CodegenError::Foreigner(core.target.clone()))?;
-        let levels = target.levels().iter().filter(|l| l.here()).max();
-        let level = levels
-            .filter(|_| target.runs_here())
-            .ok_or(CodegenError::OtherMachine(target.name()))?;
+        let level = Jit::best_level(target).ok_or(CodegenError::OtherMachine(target.name()))?;
         let part = Part {
             core,
             target,
-            levels: &[*level],
+            levels: &[level],
         };
-        Jit::link(&compile_for(
-            &[part],
-            &Triple::host(),
-            Detect::Trusted,
-            false,
-        )?)
+        compile_for(&[part], &Triple::host(), Detect::Trusted, false)
+    }
+
+    /// The highest level of `target` that this machine has: the one that [`Jit::compile`] makes.
+    pub fn best_level(target: CpuTarget) -> Option<Level> {
+        let levels = target.levels().iter().filter(|l| l.here()).max();
+        levels.copied().filter(|_| target.runs_here())
+    }
+
+    /// [`Jit::compile`], put into memory.
+    ///
+    /// # Errors
+    /// As there, and no memory.
+    pub fn new(core: &Core) -> Result<Jit, CodegenError> {
+        Jit::link(&Jit::compile(core)?)
     }
 
     /// Puts a program into memory.

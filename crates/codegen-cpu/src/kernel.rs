@@ -70,7 +70,10 @@ impl<'a> Kernel<'a> {
     fn buffer(&self, fx: &mut Fx<'_>, p: Place) -> Value {
         let i = p.buf.0 as usize;
         let at = self.get(fx, p.at);
-        let off = fx.mulc(at, self.names.core.bufs[i].elem.bytes() as i64);
+        let off = fx.mulc(
+            at,
+            self.names.core.bufs[i].elem.bytes(self.names.core.dtype) as i64,
+        );
         let base = fx.addc(self.work, self.names.layout.bufs[i]);
         fx.add(base, off)
     }
@@ -179,6 +182,7 @@ impl<'a> Kernel<'a> {
                 idx,
                 live,
                 flag,
+                ahead: _,
             } => {
                 let (base, bytes) = self.rows(fx, *src);
                 let flag = flag.map(|f| self.buffer(fx, f));
@@ -193,6 +197,13 @@ impl<'a> Kernel<'a> {
                 ];
                 self.call(fx, gather(self.names.core, *src, *lie), args);
             }
+            // `compile` has refused programs with these.
+            Inst::Inspect(..)
+            | Inst::Queued(_)
+            | Inst::Commit
+            | Inst::Wait(_)
+            | Inst::Release
+            | Inst::Barrier => {}
             Inst::Scatter {
                 dst,
                 idx,
@@ -422,6 +433,12 @@ fn collect(core: &Core, code: &[Inst], out: &mut Vec<Move>) {
             | Inst::PlanStore(..)
             | Inst::Load(..)
             | Inst::Store(..)
+            | Inst::Inspect(..)
+            | Inst::Queued(_)
+            | Inst::Commit
+            | Inst::Wait(_)
+            | Inst::Release
+            | Inst::Barrier
             | Inst::Call { .. } => continue,
         };
         if !out.contains(&m) {

@@ -4,7 +4,9 @@
 //! In: a [`Core`]. Out: byte offsets. The argument structure is the C ABI's (`attnc_OP_args`); the plan is a copy of it, the number of
 //! tasks, the level, and the plan tables; the workspace holds the buffers and the temporaries of tile functions.
 
+use attnc_tensor::DType;
 use attnc_tile::core::{Core, Port};
+use serde::{Deserialize, Serialize};
 
 use crate::tiles::temp_bytes;
 
@@ -90,10 +92,25 @@ pub(crate) fn strides(p: Port) -> i32 {
     }
 }
 
+/// The tensors that a kernel takes and gives, whatever B and N.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tensors {
+    /// Query heads H.
+    pub heads: u32,
+    /// Key/value heads H_kv.
+    pub kv_heads: u32,
+    /// Head dimension D.
+    pub head_dim: u32,
+    /// Storage type of q, k, v and out.
+    pub dtype: DType,
+}
+
 /// Offsets of the structures of one core program. A program of several parts has the tables and buffers of its first here, and the
 /// sizes of the largest.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
+    /// What the arguments point at.
+    pub tensors: Tensors,
     /// Offset of each plan table.
     pub plan_tables: Vec<i32>,
     /// Size of the plan structure.
@@ -129,13 +146,19 @@ impl Layout {
             .iter()
             .map(|b| {
                 let here = at as i64;
-                at += (b.len * b.elem.bytes()).next_multiple_of(64);
+                at += core.bytes(b).next_multiple_of(64);
                 here
             })
             .collect();
         let temps = at as i64;
         let most = core.fns.iter().map(temp_bytes).max().unwrap_or(0);
         Layout {
+            tensors: Tensors {
+                heads: core.heads,
+                kv_heads: core.kv_heads,
+                head_dim: core.head_dim,
+                dtype: core.dtype,
+            },
             plan_tables,
             plan_bytes,
             bufs,

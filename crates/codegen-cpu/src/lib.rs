@@ -21,6 +21,7 @@ mod listing;
 mod moves;
 mod object;
 mod program;
+mod stored;
 mod target;
 mod tiles;
 
@@ -31,9 +32,10 @@ pub use header::header;
 pub use jit::Jit;
 pub use layout::{
     ABI, Args, ERROR_ABI, ERROR_MACHINE, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE,
-    Layout,
+    Layout, Tensors,
 };
 pub use listing::{asm, census, clif};
 pub use object::object;
 pub use program::{CodegenError, Program};
+pub use stored::StoreError;
 pub use target::{CpuTarget, Family, Level};

@@ -21,6 +21,14 @@ pub enum CodegenError {
     /// A target that is no processor family of this code generator.
     #[error("no machine code for the target {0} is made by this back end")]
     Foreigner(String),
+    /// A program that says what only blocks of warps do: edited text, or the schedule of another target.
+    #[error(
+        "a CPU has no meaning for {what}: the program is made for blocks of warps that copy ahead"
+    )]
+    Block {
+        /// What the program says.
+        what: String,
+    },
     /// Cranelift has no back end for a family that we name: a bug of ours.
     #[error(transparent)]
     Target(cranelift_codegen::isa::LookupError),

@@ -3,6 +3,7 @@
 //!
 //! In: a [`TileFn`] and a builder at its entry. Out: its body. The two dots are calls of functions of their own (`dots`).
 
+use attnc_tensor::DType;
 use attnc_tile::core::{Axis, Elem, Expr, OpKind, QUERY_STEP, Red, Tile, TileFn, TileOp, TileTy};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
@@ -25,7 +26,9 @@ fn extent(f: &TileFn, a: Axis) -> u64 {
 }
 
 fn tile_bytes(f: &TileFn, t: TileTy) -> u64 {
-    (extent(f, t.rows) * extent(f, t.cols) * t.elem.bytes()).next_multiple_of(64)
+    // Functions have tiles of floats and integers only, whatever tensors hold.
+    let elem = t.elem.bytes(DType::F32);
+    (extent(f, t.rows) * extent(f, t.cols) * elem).next_multiple_of(64)
 }
 
 /// One function body under construction.

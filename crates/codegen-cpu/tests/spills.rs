@@ -29,6 +29,8 @@ fn core(head_dim: u32) -> Core {
         dtype: DType::F32,
         causal: false,
         key_step: 5,
+        warps: 1,
+        stages: 1,
         careful_above: 1e18,
         bufs: Vec::new(),
         tables: Vec::new(),

@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Launches of compiled kernels: contiguous task ranges over a thread pool.
+//! Launches of compiled kernels: contiguous task ranges over threads of ours or of the caller's.
 //!
 //! In: a compiled program and borrowed tensors, checked here once, so that generated code never leaves them. Out: results in place, and
 //! what the launch took. The bits of the result do not depend on the number of threads: a task's work is the same wherever it runs.
 
+mod check;
 pub mod machine;
+mod pool;
 mod ranges;
-
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::time::Instant;
+mod tasks;
 
 use attnc_codegen_cpu::{
     ABI, Args, ERROR_ABI, ERROR_MACHINE, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE, Jit,
 };
-use attnc_tensor::{Slice, SliceMut, Storage, View, ViewMut};
-use attnc_tile::core::Core;
+use attnc_tensor::{Storage, View, ViewMut};
 
-use crate::ranges::Ranges;
+use crate::check::{Wanted, apart, input, output};
+
+pub use pool::{MAX_THREADS, Pool, Workers};
+pub use tasks::Watch;
 
 /// Why a launch did not happen, or did not finish.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,11 +45,21 @@ pub enum LaunchError {
     },
     /// The last dimension is strided.
     #[error(
-        "the last dimension of {name} is not contiguous; copy it into a tensor whose head dimension has stride 1"
+        "the last dimension of {name} has stride {stride}; copy it into a tensor where that is 1"
     )]
     Stride {
         /// Which tensor.
         name: &'static str,
+        /// Its stride, in elements.
+        stride: usize,
+    },
+    /// An output shares memory with another tensor.
+    #[error("{out} shares memory with {with}; give {out} memory of its own")]
+    Overlap {
+        /// Which output.
+        out: &'static str,
+        /// What stands in the same memory.
+        with: &'static str,
     },
     /// The generated plan refused the arguments.
     #[error("the launch plan refused the arguments: {0}")]
@@ -55,8 +67,8 @@ pub enum LaunchError {
     /// Threads could not be started.
     #[error("the thread pool could not be started: {0}")]
     Threads(String),
-    /// The caller's progress function asked to stop.
-    #[error("stopped")]
+    /// The caller's [`Watch`] asked to stop. What stands in the outputs is no result.
+    #[error("stopped when asked to, before the end")]
     Cancelled,
 }
 
@@ -77,9 +89,6 @@ pub struct Stats {
     pub extra_bytes: u64,
 }
 
-/// Called between slices of tasks with (done, all); `false` stops the launch.
-pub type Progress<'p> = &'p (dyn Fn(i64, i64) -> bool + Sync);
-
 /// One launch.
 #[derive(Debug)]
 pub struct Launch<'a> {
@@ -93,70 +102,55 @@ pub struct Launch<'a> {
     pub out: ViewMut<'a>,
     /// Log-sum-exp `[B,H,N]`, f32.
     pub lse: ViewMut<'a>,
-    /// Workers, at least 1.
-    pub threads: usize,
+    /// Who runs the tasks.
+    pub workers: Workers<'a>,
 }
 
 /// Runs a launch to its end.
 ///
 /// # Errors
-/// Tensors that do not fit the kernel, or a stop by `progress`.
-pub fn launch(
-    jit: &Jit,
-    core: &Core,
-    mut l: Launch<'_>,
-    progress: Progress<'_>,
-) -> Result<Stats, LaunchError> {
-    let &[batch, seq_len, ..] = l.q.shape() else {
-        return Err(shape(
-            "q",
-            l.q.shape(),
-            &[0, 0, core.heads as usize, core.head_dim as usize],
-        ));
+/// Tensors that do not fit the kernel, before anything runs; a stop by `watch`.
+pub fn launch(jit: &Jit, mut l: Launch<'_>, watch: Watch<'_>) -> Result<Stats, LaunchError> {
+    let t = jit.layout().tensors;
+    let (heads, kv, d) = (t.heads as usize, t.kv_heads as usize, t.head_dim as usize);
+    let (batch, seq_len) = match *l.q.shape() {
+        [batch, seq_len, _, _] => (batch, seq_len),
+        _ => (0, 0),
     };
-    let (d, heads, kv) = (
-        core.head_dim as usize,
-        core.heads as usize,
-        core.kv_heads as usize,
-    );
-    let storage = Storage::from(core.dtype);
-    let q = input("q", &l.q, &[batch, seq_len, heads, d], storage)?;
-    let k = input("k", &l.k, &[batch, seq_len, kv, d], storage)?;
-    let v = input("v", &l.v, &[batch, seq_len, kv, d], storage)?;
-    for (name, t, needed, storage) in [
-        ("out", &l.out, vec![batch, seq_len, heads, d], storage),
-        ("lse", &l.lse, vec![batch, heads, seq_len], Storage::F32),
-    ] {
-        if t.shape() != needed {
-            return Err(shape(name, t.shape(), &needed));
-        }
-        if t.storage() != storage {
-            return Err(LaunchError::Storage {
-                name,
-                found: t.storage(),
-                needed: storage,
-            });
-        }
-    }
-    let (os, ls) = (l.out.strides().to_vec(), l.lse.strides().to_vec());
-    if (os[3] != 1 && d > 1) || (ls[2] != 1 && seq_len > 1) {
-        return Err(LaunchError::Stride { name: "out or lse" });
-    }
+    let storage = Storage::from(t.dtype);
+    let wanted = |name, shape, storage| Wanted {
+        name,
+        shape,
+        storage,
+    };
+    let (rows, keys) = ([batch, seq_len, heads, d], [batch, seq_len, kv, d]);
+    let q = input(&l.q, &wanted("q", &rows, storage))?;
+    let k = input(&l.k, &wanted("k", &keys, storage))?;
+    let v = input(&l.v, &wanted("v", &keys, storage))?;
+    let out = output(&mut l.out, &wanted("out", &rows, storage))?;
+    let lse = output(
+        &mut l.lse,
+        &wanted("lse", &[batch, heads, seq_len], Storage::F32),
+    )?;
+    let inputs = [("q", &q), ("k", &k), ("v", &v)];
+    apart(("out", &out), &inputs)?;
+    apart(("out", &out), &[("lse", &lse)])?;
+    apart(("lse", &lse), &inputs)?;
     let args = Args {
         size: size_of::<Args>() as u32,
         abi: ABI,
-        q: q.0,
-        k: k.0,
-        v: v.0,
-        out: output(&mut l.out),
-        lse: output(&mut l.lse).cast(),
+        q: q.pointer,
+        k: k.pointer,
+        v: v.pointer,
+        out: out.pointer,
+        lse: lse.pointer.cast(),
         batch: batch as i64,
         seq_len: seq_len as i64,
-        q_stride: q.1,
-        k_stride: k.1,
-        v_stride: v.1,
-        out_stride: [os[0] as i64, os[1] as i64, os[2] as i64],
-        lse_stride: [ls[0] as i64, ls[1] as i64],
+        q_stride: q.strides,
+        k_stride: k.strides,
+        v_stride: v.strides,
+        out_stride: out.strides,
+        lse_stride: [lse.strides[0], lse.strides[1]],
     };
     let mut plan = vec![0u64; jit.layout().plan_bytes.div_ceil(8)];
     let tasks = jit.plan(&args, &mut plan);
@@ -166,10 +160,12 @@ pub fn launch(
     if tasks == 0 {
         return Ok(Stats::default());
     }
-    let threads = l
-        .threads
-        .clamp(1, usize::try_from(tasks).unwrap_or(usize::MAX));
-    run(jit, &plan, tasks, threads, progress)
+    // SAFETY: the plan was just made by this kernel from tensors that were checked above and stay borrowed to the end of this function,
+    // the outputs exclusively.
+    #[allow(unsafe_code)]
+    unsafe {
+        tasks::run(jit, &plan, tasks, l.workers, watch)
+    }
 }
 
 /// What a negative code of the generated functions says.
@@ -182,125 +178,5 @@ fn refusal(code: i64) -> &'static str {
         ERROR_WORKSPACE => "a workspace that is null or not aligned to 64 bytes",
         ERROR_MACHINE => "this machine lacks what the code needs",
         _ => "a code of another build",
-    }
-}
-
-/// Runs all tasks.
-fn run(
-    jit: &Jit,
-    plan: &[u64],
-    tasks: i64,
-    threads: usize,
-    progress: Progress<'_>,
-) -> Result<Stats, LaunchError> {
-    let ranges = Ranges::new(tasks, threads);
-    let bytes = jit.workspace(plan);
-    let (done, stop) = (AtomicI64::new(0), AtomicBool::new(false));
-    let failed = AtomicI64::new(0);
-    let extra = AtomicU64::new(0);
-    let worker = |w: usize| -> (i64, u64, f64) {
-        let mut memory = vec![0u8; bytes + 64];
-        extra.fetch_add(memory.len() as u64, Ordering::Relaxed);
-        let offset = memory.as_ptr().align_offset(64);
-        let (start, mut ran, mut madds) = (Instant::now(), 0, 0);
-        let mut next = Some(ranges.first(w));
-        while let Some(slice) = next
-            && !stop.load(Ordering::Relaxed)
-        {
-            let (at, end) = (slice.start, slice.end);
-            // SAFETY: the plan was made by this kernel from tensors that `launch` has checked and borrows for its whole length, outputs
-            // exclusively; tasks write disjoint rows (the race rule of the tile verifier), and every task is run once; the workspace is
-            // this worker's own, aligned and long enough.
-            #[allow(unsafe_code)]
-            let code = unsafe { jit.run(plan, at, end, memory[offset..].as_mut_ptr()) };
-            if code < 0 {
-                failed.store(i64::from(code), Ordering::Relaxed);
-                stop.store(true, Ordering::Relaxed);
-                break;
-            }
-            let counter = offset + jit.layout().counter as usize;
-            let issued = memory[counter..counter + 8]
-                .try_into()
-                .map_or(0, u64::from_le_bytes);
-            madds += issued;
-            ran += end - at;
-            let total = done.fetch_add(end - at, Ordering::Relaxed) + end - at;
-            if !progress(total, tasks) {
-                stop.store(true, Ordering::Relaxed);
-            }
-            next = ranges.next(w);
-        }
-        (ran, madds, start.elapsed().as_secs_f64())
-    };
-    let results: Vec<(i64, u64, f64)> = if threads == 1 {
-        vec![worker(0)]
-    } else {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .map_err(|e| LaunchError::Threads(e.to_string()))?;
-        pool.broadcast(|c| worker(c.index()))
-    };
-    let failed = failed.load(Ordering::Relaxed);
-    if failed < 0 {
-        return Err(LaunchError::Plan(refusal(failed)));
-    }
-    if stop.load(Ordering::Relaxed) {
-        return Err(LaunchError::Cancelled);
-    }
-    Ok(Stats {
-        tasks,
-        worker_tasks: results.iter().map(|r| r.0).collect(),
-        worker_madds: results.iter().map(|r| r.1).collect(),
-        worker_seconds: results.iter().map(|r| r.2).collect(),
-        madds: results.iter().map(|r| r.1).sum(),
-        extra_bytes: extra.load(Ordering::Relaxed),
-    })
-}
-
-fn shape(name: &'static str, found: &[usize], needed: &[usize]) -> LaunchError {
-    LaunchError::Shape {
-        name,
-        found: found.to_vec(),
-        needed: needed.to_vec(),
-    }
-}
-
-/// Pointer and strides of an input that fits; the view's own constructor has checked that its strides stay inside its memory.
-fn input(
-    name: &'static str,
-    v: &View<'_>,
-    needed: &[usize],
-    storage: Storage,
-) -> Result<(*const u8, [i64; 3]), LaunchError> {
-    if v.shape() != needed {
-        return Err(shape(name, v.shape(), needed));
-    }
-    if v.storage() != storage {
-        return Err(LaunchError::Storage {
-            name,
-            found: v.storage(),
-            needed: storage,
-        });
-    }
-    let s = v.strides();
-    if s[3] != 1 && needed[3] > 1 {
-        return Err(LaunchError::Stride { name });
-    }
-    let p = match v.data() {
-        Slice::F32(x) => x.as_ptr().cast(),
-        Slice::Bf16(x) => x.as_ptr().cast(),
-        Slice::F16(x) => x.as_ptr().cast(),
-        Slice::F64(x) => x.as_ptr().cast(),
-    };
-    Ok((p, [s[0] as i64, s[1] as i64, s[2] as i64]))
-}
-
-fn output(t: &mut ViewMut<'_>) -> *mut u8 {
-    match t.data_mut() {
-        SliceMut::F32(x) => x.as_mut_ptr().cast(),
-        SliceMut::Bf16(x) => x.as_mut_ptr().cast(),
-        SliceMut::F16(x) => x.as_mut_ptr().cast(),
-        SliceMut::F64(x) => x.as_mut_ptr().cast(),
     }
 }

@@ -10,7 +10,9 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Tasks of one slice at most: between slices the caller hears of progress and may stop.
-const SLICE: i64 = 64;
+pub(crate) const SLICE: i64 = 64;
+/// Tasks of a worker's first slice where there are many: nobody knows yet what they cost.
+pub(crate) const FIRST: i64 = 8;
 
 /// What is left to do.
 #[derive(Debug)]
@@ -28,7 +30,9 @@ impl Ranges {
         let mut left = Vec::new();
         for w in 0..n {
             let mut range = tasks * w / n..tasks * (w + 1) / n;
-            first.push(slice(&mut range, workers));
+            let many = workers == 1 || range.end - range.start > 2 * SLICE;
+            let most = if many { FIRST } else { SLICE };
+            first.push(slice(&mut range, workers, most));
             left.push(Mutex::new(range));
         }
         Ranges { left, first }
@@ -39,10 +43,10 @@ impl Ranges {
         self.first[worker].clone()
     }
 
-    /// The next slice for a worker; nothing when all are taken.
-    pub(crate) fn next(&self, worker: usize) -> Option<Range<i64>> {
+    /// The next slice for a worker, of at most `most` tasks; nothing when all are taken.
+    pub(crate) fn next(&self, worker: usize, most: i64) -> Option<Range<i64>> {
         loop {
-            let found = slice(&mut self.lock(worker), self.left.len());
+            let found = slice(&mut self.lock(worker), self.left.len(), most);
             if !found.is_empty() {
                 return Some(found);
             }
@@ -75,10 +79,10 @@ impl Ranges {
 }
 
 /// Takes the front of a range: half of it, at least one task, where others may want the rest.
-fn slice(range: &mut Range<i64>, workers: usize) -> Range<i64> {
+fn slice(range: &mut Range<i64>, workers: usize, most: i64) -> Range<i64> {
     let len = range.end - range.start;
     let share = if workers > 1 { (len + 1) / 2 } else { len };
-    let middle = range.start + share.min(SLICE);
+    let middle = range.start + share.min(most.clamp(1, SLICE));
     let taken = range.start..middle;
     range.start = middle;
     taken
@@ -105,7 +109,7 @@ mod tests {
             run(&mut busy[w], ranges.first(w));
         }
         while let Some(w) = (0..workers).min_by_key(|w| busy[*w])
-            && let Some(slice) = ranges.next(w)
+            && let Some(slice) = ranges.next(w, SLICE)
         {
             run(&mut busy[w], slice);
         }

@@ -73,6 +73,21 @@ impl Code {
         self.core.bufs[buf.0 as usize].persist = true;
     }
 
+    /// Declares a panel: rows of tensors, in the program's stages or as floats.
+    pub(crate) fn panel(&mut self, name: &str, len: u64, lie: (Space, Layout)) -> BufId {
+        if self.core.stages == 1 {
+            return self.floats(name, len, lie.0, lie.1);
+        }
+        let buf = self.buffer(name, Elem::Data, len, lie.0, lie.1, None);
+        self.staged(buf);
+        buf
+    }
+
+    /// Gives a buffer a part for each stage.
+    pub(crate) fn staged(&mut self, buf: BufId) {
+        self.core.bufs[buf.0 as usize].staged = true;
+    }
+
     fn buffer(
         &mut self,
         name: &str,
@@ -89,6 +104,7 @@ impl Code {
             space,
             layout,
             persist: false,
+            staged: false,
             range,
         });
         BufId(self.core.bufs.len() as u32 - 1)
@@ -299,7 +315,46 @@ impl Code {
             idx,
             live,
             flag,
+            ahead: false,
         });
+    }
+    /// Begins to copy rows of a tensor into the stage at the rear.
+    pub(crate) fn copy(&mut self, dst: Place, src: View, idx: Place, live: Val) {
+        self.push(Inst::Gather {
+            dst,
+            lie: Lie::Rows,
+            src,
+            idx,
+            live,
+            flag: None,
+            ahead: true,
+        });
+    }
+    /// 1 where one of `live` rows holds an element that needs care.
+    pub(crate) fn inspect(&mut self, src: Place, width: u32, live: Val) -> Val {
+        let v = self.val();
+        self.push(Inst::Inspect(v, src, width, live));
+        v
+    }
+    pub(crate) fn queued(&mut self) -> Val {
+        let v = self.val();
+        self.push(Inst::Queued(v));
+        v
+    }
+    pub(crate) fn commit(&mut self) {
+        self.push(Inst::Commit);
+    }
+    pub(crate) fn wait(&mut self, ahead: u32) {
+        self.push(Inst::Wait(ahead));
+    }
+    pub(crate) fn release(&mut self) {
+        self.push(Inst::Release);
+    }
+    /// All warps of the block, where there are several.
+    pub(crate) fn barrier(&mut self) {
+        if self.core.warps > 1 {
+            self.push(Inst::Barrier);
+        }
     }
     pub(crate) fn scatter(&mut self, dst: View, idx: Place, live: Val, src: Place, lie: Lie) {
         self.push(Inst::Scatter {

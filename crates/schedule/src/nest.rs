@@ -95,12 +95,18 @@ pub struct Schedule {
     pub chunk: u32,
     /// Rows whose states are live together, a multiple of `mq`.
     pub rows: u32,
-    /// Panels that a worker holds at a time.
+    /// Panels that a worker holds at a time: short ones, so that a group which shares keys, whose runs are many and of many lengths,
+    /// finds most of them again in the next block of rows and the next task.
     pub slots: u32,
     /// Whether panels outlive the task that packed them. Blocks of a GPU run one task and keep nothing.
     pub keep_panels: bool,
     /// Keys are processed in steps of this many; `nk` is a multiple of it.
     pub key_step: u32,
+    /// Panels in shared memory at a time, each with its copies in flight, awaited or being read. With 1, panels are packed where they
+    /// are needed and kept in slots; with more, they go round in a queue and are never kept.
+    pub stages: u32,
+    /// Warps that divide the rows of a tile among them.
+    pub warps: u32,
     /// Where things live.
     pub spaces: Spaces,
 }
@@ -134,7 +140,7 @@ impl Spaces {
 impl Schedule {
     /// The default for the portable 128-bit kernels: tiles that keep scores, weights and a block of keys in the first-level cache,
     /// states and queries of `rows` rows in the second, and per worker at most 1.25 MB beside the panels at D = 64.
-    pub fn portable(target: &str, head_dim: u32, groups: usize) -> Schedule {
+    pub fn portable(target: &str, head_dim: u32, branches: usize) -> Schedule {
         let (mq, nk) = (32, 80);
         let fit = |elements: u32, step: u32, most: u32| {
             (elements / head_dim / step * step).clamp(step, most)
@@ -143,12 +149,14 @@ impl Schedule {
             target: target.to_string(),
             mq,
             nk,
-            panel: fit(2080 * 64, nk, 2080),
+            panel: fit(240 * 64, nk, 240),
             chunk: fit(2048 * 64, 256, 2048),
             rows: fit(512 * 64, 128, 512),
-            slots: u32::try_from(groups).unwrap_or(u32::MAX).clamp(1, 8),
+            slots: 8 * u32::try_from(branches).unwrap_or(u32::MAX).clamp(1, 8),
             keep_panels: true,
             key_step: KEY_STEP,
+            stages: 1,
+            warps: 1,
             spaces: Spaces::CPU,
         }
     }
@@ -156,33 +164,41 @@ impl Schedule {
     /// The default for assembled kernels of 256- and 512-bit vectors: tiles of three vectors of 512 bits, or twice three of 256; what a
     /// step works on (queries, scores, a block of keys and of values, state) fits the second-level cache many times over and streams
     /// through the first. The rest as for [`Schedule::portable`].
-    pub fn wide(target: &str, head_dim: u32, groups: usize) -> Schedule {
+    pub fn wide(target: &str, head_dim: u32, branches: usize) -> Schedule {
         let (mq, nk) = (48, 64);
-        let portable = Schedule::portable(target, head_dim, groups);
+        let portable = Schedule::portable(target, head_dim, branches);
         Schedule {
             mq,
             nk,
-            panel: portable.panel / nk * nk,
+            panel: (256 * 64 / head_dim / nk * nk).clamp(nk, 256),
             rows: (portable.rows / mq * mq).max(mq),
             key_step: 8,
             ..portable
         }
     }
 
-    /// The default for GPUs with 16-byte asynchronous copies and m16n8k8 / m16n8k16 fragments: a block takes a tile of 128 queries,
-    /// which are the rows of a task, and blocks of 64 keys that all its warps share; its K and V panels take at most 128 KiB of shared
-    /// memory at D = 256, below the 163 KiB of compute capability 8.0.
-    pub fn sm_80(target: &str) -> Schedule {
+    /// The default for GPUs with 16-byte asynchronous copies and m16n8k8 / m16n8k16 fragments: a block of four warps takes a tile of 128
+    /// queries, which are the rows of a task, 32 a warp, and blocks of at most 64 keys that all its warps share: fewer for long heads,
+    /// whose queries and outputs take the registers. A stage, K and V of one block, takes 32 KiB of shared memory at most up to
+    /// D = 512; there are three of them, or two where three and the plan's integers would not fit into the 163 KiB of compute
+    /// capability 8.0.
+    pub fn sm_80(target: &str, head_dim: u32, dtype: DType) -> Schedule {
+        let nk = [64, 32, 16].into_iter().find(|nk| nk * head_dim <= 64 * 64);
+        let nk = nk.unwrap_or(8);
+        let stage = 2 * u64::from(nk) * u64::from(head_dim) * dtype.bytes() as u64;
+        let stages = if stage <= 32 << 10 { 3 } else { 2 };
         Schedule {
             target: target.to_string(),
             mq: 128,
-            nk: 64,
-            panel: 64,
+            nk,
+            panel: nk,
             chunk: 128,
             rows: 128,
             slots: 1,
             keep_panels: false,
             key_step: 8,
+            stages,
+            warps: 4,
             spaces: Spaces::GPU,
         }
     }
@@ -190,12 +206,12 @@ impl Schedule {
     /// The default of a target for a nest. On CPUs [`Schedule::portable`]: what a chunk remembers beside its states leaves room for half as many rows.
     pub fn of(target: &str, nest: &Nest) -> Schedule {
         if target.starts_with("sm_") {
-            return Schedule::sm_80(target);
+            return Schedule::sm_80(target, nest.head_dim, nest.dtype);
         }
-        let groups = nest.groups.len();
+        let branches = nest.groups.iter().map(|g| g.terms.len()).sum();
         let mut s = match target {
-            "x86_64-v3" | "x86_64-v4" => Schedule::wide(target, nest.head_dim, groups),
-            _ => Schedule::portable(target, nest.head_dim, groups),
+            "x86_64-v3" | "x86_64-v4" => Schedule::wide(target, nest.head_dim, branches),
+            _ => Schedule::portable(target, nest.head_dim, branches),
         };
         match nest.combine {
             Combine::Mix { .. } => s.chunk /= 2,

@@ -3,13 +3,14 @@
 //!
 //! In: source files ([`Loaded`]) and a [`Loader`] for what they `use`. Out: a [`Resolution`]: the operators of each file, own and
 //! imported, and every mistake and warning of all files in one list. An [`Operator`] can also be built in code
-//! ([`Operator::validate`]), read from JSON ([`Operator::from_json`]) and written as `.attn` text ([`Operator::to_attn`]).
+//! ([`Operator::builder`]), read from JSON ([`Operator::from_json`]) and written as `.attn` text ([`Operator::to_attn`]).
 //!
 //! The way of a file: `files` loads what it uses, `program` takes one file with its imports, `lower` resolves names once and for all (so that also lines that never run are
 //! checked), `eval` computes values with checked arithmetic, `attention` turns fields and branches into operators by the table in
 //! `fields`, `coverage` finds what is allowed but probably not meant. Nothing here reads a file itself or knows of graphs.
 
 mod attention;
+mod builder;
 mod coverage;
 mod eval;
 mod fields;
@@ -27,13 +28,14 @@ mod validate;
 mod value;
 mod words;
 
+pub use builder::OperatorBuilder;
 pub use files::{Resolution, ResolvedFile, resolve};
 pub use hash::ContentHash;
 pub use loader::{LoadError, Loaded, Loader, NoFiles, STD_FILES, std_file};
 pub use operator::{
     Branch, Gradient, Offsets, Operator, Precision, Profile, Ragged, Rows, Segment, ZeroLse,
 };
-pub use validate::{OperatorError, ReadError};
+pub use validate::{InvalidOperator, OperatorError, ReadError};
 
 /// Largest number of heads.
 pub const MAX_HEADS: u32 = 4096;

@@ -53,6 +53,11 @@ pub enum OperatorError {
     },
 }
 
+/// Everything that is wrong with an operator, never nothing.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[error("{}", Listed(.0))]
+pub struct InvalidOperator(pub Vec<OperatorError>);
+
 /// Why JSON is no operator.
 #[derive(Debug, Error)]
 pub enum ReadError {
@@ -68,8 +73,8 @@ pub enum ReadError {
         version: u32,
     },
     /// It says something that cannot be.
-    #[error("{}", Listed(.0))]
-    Invalid(Vec<OperatorError>),
+    #[error(transparent)]
+    Invalid(InvalidOperator),
 }
 
 struct Listed<'a>(&'a [OperatorError]);
@@ -167,7 +172,10 @@ impl Operator {
                 version: envelope.version,
             });
         }
-        envelope.operator.validate().map_err(ReadError::Invalid)?;
+        envelope
+            .operator
+            .validate()
+            .map_err(|list| ReadError::Invalid(InvalidOperator(list)))?;
         Ok(envelope.operator)
     }
 }

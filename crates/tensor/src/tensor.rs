@@ -36,6 +36,16 @@ pub enum TensorError {
         /// The strides, in elements.
         strides: Vec<usize>,
     },
+    /// A stride is negative.
+    #[error(
+        "stride {stride} of axis {axis} is negative; begin the view at its first element and walk forwards, or copy the tensor"
+    )]
+    NegativeStride {
+        /// Which axis, from 0.
+        axis: usize,
+        /// Its stride, in elements.
+        stride: isize,
+    },
     /// A strided view reaches beyond its data.
     #[error(
         "a view of shape {shape:?} with strides {strides:?} reaches beyond {elements} elements"
@@ -49,7 +59,9 @@ pub enum TensorError {
         elements: usize,
     },
     /// Two indices of a mutable view name the same element.
-    #[error("a mutable view of shape {shape:?} with strides {strides:?} overlaps itself")]
+    #[error(
+        "a mutable view of shape {shape:?} with strides {strides:?} overlaps itself; give each index an element of its own"
+    )]
     Overlapping {
         /// The shape.
         shape: Vec<usize>,

@@ -46,6 +46,28 @@ macro_rules! each_slice {
     };
 }
 
+impl<'a, T: Elem> From<&'a [T]> for Slice<'a> {
+    fn from(v: &'a [T]) -> Slice<'a> {
+        match T::STORAGE {
+            Storage::F32 => Slice::F32(bytemuck::cast_slice(v)),
+            Storage::Bf16 => Slice::Bf16(bytemuck::cast_slice(v)),
+            Storage::F16 => Slice::F16(bytemuck::cast_slice(v)),
+            Storage::F64 => Slice::F64(bytemuck::cast_slice(v)),
+        }
+    }
+}
+
+impl<'a, T: Elem> From<&'a mut [T]> for SliceMut<'a> {
+    fn from(v: &'a mut [T]) -> SliceMut<'a> {
+        match T::STORAGE {
+            Storage::F32 => SliceMut::F32(bytemuck::cast_slice_mut(v)),
+            Storage::Bf16 => SliceMut::Bf16(bytemuck::cast_slice_mut(v)),
+            Storage::F16 => SliceMut::F16(bytemuck::cast_slice_mut(v)),
+            Storage::F64 => SliceMut::F64(bytemuck::cast_slice_mut(v)),
+        }
+    }
+}
+
 impl<'a> Slice<'a> {
     /// The storage type.
     pub fn storage(&self) -> Storage {
@@ -103,6 +125,25 @@ pub fn contiguous_strides(shape: &[usize]) -> Vec<usize> {
         step = step.saturating_mul(shape[i].max(1));
     }
     strides
+}
+
+/// Strides as views hold them.
+fn forwards(strides: &[isize]) -> Result<Vec<usize>, TensorError> {
+    let forward = |(axis, &stride): (usize, &isize)| {
+        usize::try_from(stride).map_err(|_| TensorError::NegativeStride { axis, stride })
+    };
+    strides.iter().enumerate().map(forward).collect()
+}
+
+/// Checks that a contiguous tensor of `shape` has exactly so many elements.
+fn check_count(shape: &[usize], elements: usize) -> Result<(), TensorError> {
+    if element_count(shape) == Some(elements) {
+        return Ok(());
+    }
+    Err(TensorError::WrongCount {
+        elements,
+        shape: shape.to_vec(),
+    })
 }
 
 /// Checks that every index of `shape` lands in `elements`.
@@ -176,6 +217,27 @@ impl<'a> View<'a> {
     ) -> Result<View<'a>, TensorError> {
         check(shape, strides, data.len())?;
         Ok(View::trusted(data, shape.to_vec(), strides.to_vec()))
+    }
+
+    /// A view of all of `data`, in C order without gaps.
+    ///
+    /// # Errors
+    /// [`TensorError::WrongCount`] where `data` has other than `shape`'s elements.
+    pub fn dense<T: Elem>(data: &'a [T], shape: &[usize]) -> Result<View<'a>, TensorError> {
+        check_count(shape, data.len())?;
+        View::new(data.into(), shape, &contiguous_strides(shape))
+    }
+
+    /// [`View::new`] from a slice and signed strides, as arrays of other libraries have them.
+    ///
+    /// # Errors
+    /// As there, and [`TensorError::NegativeStride`].
+    pub fn strided<T: Elem>(
+        data: &'a [T],
+        shape: &[usize],
+        strides: &[isize],
+    ) -> Result<View<'a>, TensorError> {
+        View::new(data.into(), shape, &forwards(strides)?)
     }
 
     pub(crate) fn trusted(data: Slice<'a>, shape: Vec<usize>, strides: Vec<usize>) -> View<'a> {
@@ -273,6 +335,27 @@ impl<'a> ViewMut<'a> {
         check(shape, strides, data.len())?;
         check_disjoint(shape, strides)?;
         Ok(ViewMut::trusted(data, shape.to_vec(), strides.to_vec()))
+    }
+
+    /// A writable view of all of `data`, in C order without gaps.
+    ///
+    /// # Errors
+    /// [`TensorError::WrongCount`] where `data` has other than `shape`'s elements.
+    pub fn dense<T: Elem>(data: &'a mut [T], shape: &[usize]) -> Result<ViewMut<'a>, TensorError> {
+        check_count(shape, data.len())?;
+        ViewMut::new(data.into(), shape, &contiguous_strides(shape))
+    }
+
+    /// [`ViewMut::new`] from a slice and signed strides, as arrays of other libraries have them.
+    ///
+    /// # Errors
+    /// As there, and [`TensorError::NegativeStride`].
+    pub fn strided<T: Elem>(
+        data: &'a mut [T],
+        shape: &[usize],
+        strides: &[isize],
+    ) -> Result<ViewMut<'a>, TensorError> {
+        ViewMut::new(data.into(), shape, &forwards(strides)?)
     }
 
     pub(crate) fn trusted(
@@ -379,6 +462,32 @@ mod tests {
         ));
         // Nothing is read from an empty view.
         assert!(View::new(Slice::F32(&[]), &[0, 5], &[6, 1]).is_ok());
+    }
+
+    #[test]
+    fn slices_of_every_type_become_views_and_backward_strides_are_refused() {
+        let view = View::dense(&[1.5f32, 2.0], &[1, 2]).unwrap();
+        assert_eq!((view.storage(), view.get(&[0, 1])), (Storage::F32, 2.0));
+        let half = [bf16::from_f32(1.5), bf16::from_f32(2.0)];
+        let view = View::strided(&half, &[2, 1], &[1, 7]).unwrap();
+        assert_eq!((view.storage(), view.get(&[1, 0])), (Storage::Bf16, 2.0));
+        let mut out = [f16::from_f32(0.0); 4];
+        let mut view = ViewMut::strided(&mut out, &[2], &[3]).unwrap();
+        view.set(&[1], 2.0);
+        assert_eq!(out[3], f16::from_f32(2.0));
+        assert!(matches!(
+            View::strided(&[0f32; 9], &[3, 2], &[3, -1]),
+            Err(TensorError::NegativeStride {
+                axis: 1,
+                stride: -1
+            })
+        ));
+        for shape in [&[3, 3][..], &[9, usize::MAX], &[]] {
+            assert!(matches!(
+                View::dense(&[0f32; 8], shape),
+                Err(TensorError::WrongCount { elements: 8, .. })
+            ));
+        }
     }
 
     #[test]

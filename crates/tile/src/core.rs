@@ -17,8 +17,23 @@
 //! proves both from the ranges of the scalars before anything runs, and the interpreter checks both on every access.
 //! Tiles are row-major; the last axis of a state or score tile is the query axis ("lanes are queries"). Only the live part of an axis
 //! has a meaning; a backend may compute rounded up to [`QUERY_STEP`] lanes and [`KEY_STEP`] keys, which buffers leave room for.
+//!
+//! **Stages.** A buffer marked [`Buf::staged`] has [`Core::stages`] parts of its length, which go round in a queue, the same for all
+//! staged buffers: what is written goes into the stage at the rear, what is read comes from the stage at the front. An asynchronous
+//! gather only begins to copy; [`Inst::Commit`] closes the stage that is being filled, [`Inst::Wait`] makes the oldest closed stage the
+//! front once its copies have arrived, [`Inst::Release`] gives it back. [`crate::queue`] is the meaning of these words. So no program
+//! computes the number of a stage, and copies stay in flight from one run of keys to the next.
+//!
+//! **Warps.** With [`Core::warps`] = w > 1, w warps run a task together. Scalar code means the same in each of them, and integer buffers
+//! are theirs in common: in which order warps see what scalar code stores is the backend's care. Lanes are divided: of a tile of mq
+//! queries, warp i has the lanes from i * mq / w on, and fragments are its own. Floats in work or shared memory, and flags that a gather
+//! raises, are everybody's: between two warps that touch the same element, one of them writing, there must be a [`Inst::Barrier`].
+
+mod tiles;
 
 use attnc_tensor::DType;
+
+pub use tiles::*;
 
 /// Lanes are processed in steps of this many; the query extent of every tile is a multiple of it.
 pub const QUERY_STEP: u32 = 8;
@@ -54,14 +69,18 @@ pub enum Elem {
     I64,
     /// 32-bit float: everything that is computed with.
     F32,
+    /// The operator's dtype: rows of tensors as they are, which is all that an asynchronous copy can make. Tile functions read such
+    /// a buffer as f32, into which every dtype widens exactly.
+    Data,
 }
 
 impl Elem {
-    /// Size in bytes.
-    pub fn bytes(self) -> u64 {
+    /// Size in bytes, in a program whose tensors hold `dtype`.
+    pub fn bytes(self, dtype: DType) -> u64 {
         match self {
             Elem::I64 => 8,
             Elem::F32 => 4,
+            Elem::Data => dtype.bytes() as u64,
         }
     }
 }
@@ -103,6 +122,8 @@ pub struct Buf {
     pub layout: Layout,
     /// Contents survive from task to task within one `run` call.
     pub persist: bool,
+    /// The buffer is [`Core::stages`] parts of `len` elements that go round in the queue of stages.
+    pub staged: bool,
     /// For `I64` buffers: what every stored element is proven to lie in, and every loaded one may be assumed to. `None`: anything.
     pub range: Option<Range>,
 }
@@ -320,6 +341,8 @@ pub enum Inst {
     /// `Lie::Cols`, lanes from `live` up to the next multiple of [`QUERY_STEP`] (or to `stride`) are.
     /// `flag`: an I64 element that is set to 1 (never reset) when a gathered element is NaN or its magnitude is at least
     /// [`Core::careful_above`].
+    /// `ahead`: the copy is asynchronous. It fills the stage at the rear, its row numbers come from there too when they are staged,
+    /// and it looks at no element, so it has no flag: [`Inst::Inspect`] looks when the stage has come to the front.
     Gather {
         /// Destination tile.
         dst: Place,
@@ -333,7 +356,22 @@ pub enum Inst {
         live: Val,
         /// See above.
         flag: Option<Place>,
+        /// See above.
+        ahead: bool,
     },
+    /// v = 1 if an element of the `live` rows of `width` elements at `src` is NaN or its magnitude is at least
+    /// [`Core::careful_above`], else 0. Every warp looks at all of them.
+    Inspect(Val, Place, u32, Val),
+    /// v = how many stages are closed and not yet waited for.
+    Queued(Val),
+    /// Closes the stage at the rear: the copies that fill it are one group.
+    Commit,
+    /// Waits until at most this many closed stages are in flight, which must cover the oldest, and makes that one the front.
+    Wait(u32),
+    /// The front is read no more.
+    Release,
+    /// No warp goes on before every warp is here; what each has written or awaited before, all see after.
+    Barrier,
     /// Rows `idx[0..live]` of `dst` = columns or rows of `src`, rounded once to the tensor's dtype.
     Scatter {
         /// Destination rows (`Out`, `Lse` or work).
@@ -380,7 +418,7 @@ pub enum CountFn {
     Ln,
 }
 
-/// A whole program in core form.
+/// A whole program in core form: the schedule's decisions are in it as data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Core {
     /// Operator name.
@@ -399,6 +437,10 @@ pub struct Core {
     pub causal: bool,
     /// Keys are processed in steps of this many: [`KEY_STEP`] on CPUs, the depth of a matrix fragment on GPUs.
     pub key_step: u32,
+    /// Warps that run a task together; each has `mq / warps` rows of a tile. 1 on CPUs.
+    pub warps: u32,
+    /// Parts of each staged buffer. 1 on CPUs, which stage nothing.
+    pub stages: u32,
     /// Magnitude from which a gathered element makes its tile or panel careful (see [`Inst::Gather`]).
     pub careful_above: f32,
     /// Buffers.
@@ -421,180 +463,11 @@ pub struct Core {
     pub body: Vec<Inst>,
 }
 
-/// What an axis of a tile counts. Contracted axes must carry equal tags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Axis {
-    /// A single row: row vectors over queries.
-    One,
-    /// Queries; extent mq, live part `live_q`.
-    Query,
-    /// Keys; extent nk, live part `live_k`.
-    Key {
-        /// Order of the keys along the axis: 0 = as gathered; packs that permute use their own tag.
-        order: u32,
-    },
-    /// Elements of a head; extent D, always all live.
-    Dim,
-}
-
-/// Type of a tile parameter or temporary: f32 (or i64 positions), row-major `[rows, cols]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TileTy {
-    /// Element type.
-    pub elem: Elem,
-    /// First axis.
-    pub rows: Axis,
-    /// Second axis (contiguous).
-    pub cols: Axis,
-}
-
-/// Number of a tile inside a function: parameters first, then temporaries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Tile(pub u32);
-
-/// Number of a scalar parameter inside a function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Scalar(pub u32);
-
-/// A tile function: straight-line code over tiles in memory.
-///
-/// Scalar parameter 0 is `live_q` (1..=mq), and 1 is `live_k` (1..=nk) in functions with a key axis.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TileFn {
-    /// Name: `step`, `init`, `finish`, ...
-    pub name: String,
-    /// Extents of the axes.
-    pub mq: u32,
-    /// Extent of the key axis (0 when there is none).
-    pub nk: u32,
-    /// D.
-    pub head_dim: u32,
-    /// Names and types of the tile parameters.
-    pub tiles: Vec<(String, TileTy)>,
-    /// Names of the scalar parameters.
-    pub scalars: Vec<String>,
-    /// Names and types of the temporaries (contents undefined at entry).
-    pub temps: Vec<(String, TileTy)>,
-    /// Operations, in order.
-    pub body: Vec<TileOp>,
-}
-
-/// A condition on an operation: the scalar parameter is not 0 (`true`) or is 0 (`false`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Guard {
-    /// Which parameter.
-    pub scalar: Scalar,
-    /// Which outcome runs the operation.
-    pub when: bool,
-}
-
-/// A tile operation with an optional guard.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TileOp {
-    /// Runs only then.
-    pub guard: Option<Guard>,
-    /// The operation.
-    pub kind: OpKind,
-}
-
-/// Tile operations.
-#[derive(Clone, Debug, PartialEq)]
-pub enum OpKind {
-    /// `dst[k, q]` = sum over d of `a[k, d]` * `b[d, q]`  (`a`: rows Key, cols Dim; `b`: rows Dim, cols Query).
-    DotKeys {
-        /// Scores [Key, Query].
-        dst: Tile,
-        /// Keys [Key, Dim].
-        a: Tile,
-        /// Queries [Dim, Query].
-        b: Tile,
-    },
-    /// `dst[d, q]` = sum over live k of `a[k, d]` * `b[k, q]`  (`a`: rows Key, cols Dim; `b`: rows Key, cols Query; equal order tags).
-    /// With `only`, products whose `only[k, q]` is 0 are left out, so that a hidden NaN or infinity never takes part.
-    DotValues {
-        /// [Dim, Query].
-        dst: Tile,
-        /// Values [Key, Dim].
-        a: Tile,
-        /// Weights [Key, Query].
-        b: Tile,
-        /// Visibility [Key, Query], 1 or 0.
-        only: Option<Tile>,
-    },
-    /// dst = expr, element by element. Row vectors ([One, Query]) broadcast over the rows of a wider destination.
-    Map {
-        /// Destination; may occur in `expr`.
-        dst: Tile,
-        /// What is computed.
-        expr: Expr,
-    },
-    /// `dst[q]` = op over the live rows of src.
-    Reduce {
-        /// Row vector.
-        dst: Tile,
-        /// Which reduction.
-        op: Red,
-        /// [Key, Query].
-        src: Tile,
-    },
-    /// `dst[k, q]` = 1 where k < live_k, `weight[q]` > -inf, and (with `causal`) `kpos[k]` <= `qpos[q]`; else 0.
-    Visible {
-        /// [Key, Query].
-        dst: Tile,
-        /// Row vector T.
-        weight: Tile,
-        /// (kpos: [Key, One]-shaped I64 as rows Key cols One, qpos: [One, Query] I64).
-        causal: Option<(Tile, Tile)>,
-    },
-    /// `dst[k, q]` = -inf where k >= live_k (up to the next multiple of KEY_STEP) or, with `causal`, `kpos[k]` > `qpos[q]`, or, with `only`, `only[k, q]` = 0.
-    Mask {
-        /// [Key, Query], in place.
-        dst: Tile,
-        /// Positions, as in `Visible`.
-        causal: Option<(Tile, Tile)>,
-        /// Visibility.
-        only: Option<Tile>,
-    },
-}
-
-/// Reductions over the key axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Red {
-    /// Maximum; NaN elements may be passed over.
-    Max,
-    /// Sum.
-    Sum,
-}
-
-/// An elementwise expression (f32).
-#[derive(Clone, Debug, PartialEq)]
-pub enum Expr {
-    /// A tile's element; row vectors broadcast.
-    Tile(Tile),
-    /// A constant.
-    Const(f32),
-    /// a + b.
-    Add(Box<Expr>, Box<Expr>),
-    /// a - b.
-    Sub(Box<Expr>, Box<Expr>),
-    /// a * b.
-    Mul(Box<Expr>, Box<Expr>),
-    /// a / b.
-    Div(Box<Expr>, Box<Expr>),
-    /// a * b + c, fused where the body has FMA.
-    Fma(Box<Expr>, Box<Expr>, Box<Expr>),
-    /// max(a, b): b when a is NaN.
-    Max(Box<Expr>, Box<Expr>),
-    /// 2^x for x <= 1: exactly 0 below -126, NaN for NaN, relative error below 2e-7.
-    Exp2(Box<Expr>),
-    /// e^x = 2^(x * log2 e).
-    Exp(Box<Expr>),
-    /// log2 x for positive normal x; -inf for 0, NaN for NaN and negative x; absolute error below 2e-7.
-    Log2(Box<Expr>),
-    /// ln x, likewise.
-    Ln(Box<Expr>),
-    /// if a == b { c } else { d }.
-    IfEq(Box<Expr>, Box<Expr>, Box<Expr>, Box<Expr>),
-    /// if a < b { c } else { d }.
-    IfLt(Box<Expr>, Box<Expr>, Box<Expr>, Box<Expr>),
+impl Core {
+    /// Bytes of a buffer with all its stages; more than any memory has where the true number leaves 64 bits.
+    pub fn bytes(&self, b: &Buf) -> u64 {
+        let parts = if b.staged { u64::from(self.stages) } else { 1 };
+        let bytes = b.len.saturating_mul(b.elem.bytes(self.dtype));
+        bytes.saturating_mul(parts)
+    }
 }

@@ -4,6 +4,7 @@
 pub mod core;
 mod parse;
 mod print;
+pub mod queue;
 pub mod step;
 pub mod verify;
 mod walk;

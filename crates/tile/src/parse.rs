@@ -275,6 +275,8 @@ impl Parser {
             dtype: attnc_tensor::DType::F32,
             causal: false,
             key_step: 0,
+            warps: 1,
+            stages: 1,
             careful_above: 0.0,
             bufs: Vec::new(),
             tables: Vec::new(),
@@ -310,7 +312,16 @@ impl Parser {
         self.expect(",")?;
         self.expect("careful_above")?;
         c.careful_above = self.number("float")?;
-        if !self.eat(",") {
+        let mut more = self.eat(",");
+        if more && self.eat("warps") {
+            c.warps = self.number("number of warps")?;
+            more = self.eat(",");
+        }
+        if more && self.eat("stages") {
+            c.stages = self.number("number of stages")?;
+            more = self.eat(",");
+        }
+        if !more {
             return Ok(None);
         }
         self.expect("values")?;
@@ -328,6 +339,7 @@ impl Parser {
                 let elem = self.one_of("an element type", names::elem_of)?;
                 let layout = self.one_of("a layout", names::layout_of)?;
                 let persist = self.eat("persist");
+                let staged = self.eat("staged");
                 self.expect(":")?;
                 self.list(|p| {
                     let (name, len, range) = p.array(c)?;
@@ -338,6 +350,7 @@ impl Parser {
                         space,
                         layout,
                         persist,
+                        staged,
                         range,
                     });
                     Ok(())

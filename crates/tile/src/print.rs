@@ -94,6 +94,11 @@ fn header(c: &Core, out: &mut Lines) {
         format!("key_step {}", c.key_step),
         format!("careful_above {:?}", c.careful_above),
     ];
+    for (name, x) in [("warps", c.warps), ("stages", c.stages)] {
+        if x != 1 {
+            facts.push(format!("{name} {x}"));
+        }
+    }
     let highest = highest(c);
     if c.vals != highest {
         facts.push(format!("values {}", c.vals));
@@ -125,8 +130,9 @@ fn header(c: &Core, out: &mut Lines) {
 /// What the buffers of one line have in common.
 fn kind(b: &Buf) -> String {
     let persist = if b.persist { " persist" } else { "" };
+    let staged = if b.staged { " staged" } else { "" };
     format!(
-        "{} {} {}{persist}",
+        "{} {} {}{persist}{staged}",
         names::space(b.space),
         names::elem(b.elem),
         names::layout(b.layout)

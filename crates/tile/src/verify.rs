@@ -38,6 +38,15 @@
 //!     which a block has [`SHARED_BYTES`]; rows are taken by number neither from fragments nor from swizzled tiles.
 //! 28. Heads, head dimension, buffers, temporaries and plan tables are within limits that every machine can hold; key/value heads
 //!     divide the heads.
+//! 29. There are 1 to 8 stages and 1 to 32 warps, over which the rows of tiles divide in fragments of 16. Staged buffers are in shared
+//!     memory and do not persist; nothing but scalar stores and asynchronous gathers fills them. Asynchronous gathers copy rows of
+//!     tensors as they are into staged buffers of the operator's dtype and raise no flag. Only `body` has stages and barriers.
+//! 30. On every way through the program a staged buffer is read only while a stage of it is the front; a wait covers the oldest stage
+//!     in flight and comes after the release of the last one; what is committed was filled, and no task ends with a stage in use.
+//! 31. On every way a stage is filled only while one is free, neither in flight nor read.
+//! 32. On every way there is a barrier between a wait and the reads of its stage and between a release and the next fill of that
+//!     stage, between warps that touch the same float buffer in work or shared memory, one of them writing, and between a gather that
+//!     raises a flag and a load of it. Integer code is ordered by the backend. (30 to 32 are checked when all other rules hold.)
 //!
 //! Sums and products are taken not to leave 64 bits: the limits on tensor sizes (B*N*H*D elements fit in memory) see to that, and the
 //! interpreter checks it.
@@ -47,7 +56,10 @@ mod function;
 mod limits;
 mod moves;
 mod name;
+mod order;
 mod space;
+mod stages;
+mod uses;
 
 use crate::core::{Arg, Bin, BufId, Core, Elem, Inst, PlanId, Range, TableId, Val};
 use facts::Facts;
@@ -113,6 +125,14 @@ pub enum Rule {
     Space,
     /// 28
     Limits,
+    /// 29
+    Stages,
+    /// 30
+    InFlight,
+    /// 31
+    Refill,
+    /// 32
+    Barrier,
 }
 
 impl Rule {
@@ -143,6 +163,7 @@ pub fn core(core: &Core) -> Result<(), Vec<VerifyError>> {
     v.errors.extend(name::check(core));
     v.errors.extend(space::check(core));
     v.errors.extend(limits::check(core));
+    v.errors.extend(stages::check(core));
     for f in &core.fns {
         v.errors.extend(function::check(core, f));
     }
@@ -150,6 +171,9 @@ pub fn core(core: &Core) -> Result<(), Vec<VerifyError>> {
     v.section(Section::Enter, &core.enter);
     v.section(Section::Body, &core.body);
     v.races();
+    if v.errors.is_empty() {
+        v.errors.extend(order::check(core));
+    }
     if v.errors.is_empty() {
         Ok(())
     } else {
@@ -539,7 +563,26 @@ impl<'a> Verifier<'a> {
                 idx,
                 live,
                 flag,
+                ahead: _,
             } => self.gather(*dst, *lie, *src, *idx, *live, *flag),
+            Inst::Inspect(v, src, width, live) => {
+                let ok = self.reads(&[*live]);
+                if ok {
+                    self.inspect(*src, *width, *live);
+                }
+                if self.defines(*v) {
+                    self.facts.interval(*v, 0, 1, false);
+                }
+            }
+            Inst::Queued(v) => {
+                self.task_only("stages");
+                if self.defines(*v) {
+                    self.facts
+                        .interval(*v, 0, i64::from(self.core.stages), false);
+                }
+            }
+            Inst::Commit | Inst::Wait(_) | Inst::Release => self.task_only("stages"),
+            Inst::Barrier => self.task_only("barriers"),
             Inst::Scatter {
                 dst,
                 idx,
@@ -554,6 +597,12 @@ impl<'a> Verifier<'a> {
                 value: _,
             } => self.fill(*dst, *idx, *live),
             Inst::Call { f, tiles, scalars } => self.call(*f, tiles, scalars),
+        }
+    }
+
+    fn task_only(&mut self, what: &str) {
+        if self.section != Section::Body {
+            self.fail(Rule::Section, format!("{what} outside a task"));
         }
     }
 

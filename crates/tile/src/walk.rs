@@ -26,7 +26,9 @@ impl Inst {
             | Inst::Select(v, ..)
             | Inst::Table(v, ..)
             | Inst::Plan(v, ..)
-            | Inst::Load(v, ..) => Some(*v),
+            | Inst::Load(v, ..)
+            | Inst::Inspect(v, ..)
+            | Inst::Queued(v) => Some(*v),
             // Loop variables live inside.
             Inst::For { iv, .. } => Some(*iv),
             Inst::Walk { cur, .. } => Some(*cur),
@@ -37,14 +39,25 @@ impl Inst {
             | Inst::Gather { .. }
             | Inst::Scatter { .. }
             | Inst::Fill { .. }
-            | Inst::Call { .. } => None,
+            | Inst::Call { .. }
+            | Inst::Commit
+            | Inst::Wait(_)
+            | Inst::Release
+            | Inst::Barrier => None,
         }
     }
 
     /// The values that it reads before any block inside runs. A walk's next value is read at the end of its body, by nobody here.
     pub fn operands(&self) -> Vec<Val> {
         match self {
-            Inst::Const(..) | Inst::Arg(..) => Vec::new(),
+            Inst::Const(..)
+            | Inst::Arg(..)
+            | Inst::Queued(_)
+            | Inst::Commit
+            | Inst::Wait(_)
+            | Inst::Release
+            | Inst::Barrier => Vec::new(),
+            Inst::Inspect(_, src, _, live) => vec![src.at, *live],
             Inst::Bin(_, _, a, b) => vec![*a, *b],
             Inst::Select(_, c, a, b) => vec![*c, *a, *b],
             Inst::Table(_, _, i) | Inst::Plan(_, _, i) | Inst::Load(_, _, i) => vec![*i],
@@ -111,7 +124,13 @@ impl Inst {
             | Inst::Gather { .. }
             | Inst::Scatter { .. }
             | Inst::Fill { .. }
-            | Inst::Call { .. } => Vec::new(),
+            | Inst::Call { .. }
+            | Inst::Inspect(..)
+            | Inst::Queued(_)
+            | Inst::Commit
+            | Inst::Wait(_)
+            | Inst::Release
+            | Inst::Barrier => Vec::new(),
         }
     }
 }
@@ -133,7 +152,9 @@ impl Inst {
     pub fn rename(&mut self, f: &mut impl FnMut(Val) -> Val) {
         let mut go = |vals: Vec<&mut Val>| vals.into_iter().for_each(|v| *v = f(*v));
         match self {
-            Inst::Const(v, _) | Inst::Arg(v, _) => go(vec![v]),
+            Inst::Const(v, _) | Inst::Arg(v, _) | Inst::Queued(v) => go(vec![v]),
+            Inst::Commit | Inst::Wait(_) | Inst::Release | Inst::Barrier => {}
+            Inst::Inspect(v, src, _, live) => go(vec![&mut src.at, live, v]),
             Inst::Bin(v, _, a, b) => go(vec![a, b, v]),
             Inst::Select(v, c, a, b) => go(vec![c, a, b, v]),
             Inst::Table(v, _, i) | Inst::Plan(v, _, i) | Inst::Load(v, _, i) => go(vec![i, v]),
@@ -199,7 +220,13 @@ impl Inst {
             | Inst::Gather { .. }
             | Inst::Scatter { .. }
             | Inst::Fill { .. }
-            | Inst::Call { .. } => Vec::new(),
+            | Inst::Call { .. }
+            | Inst::Inspect(..)
+            | Inst::Queued(_)
+            | Inst::Commit
+            | Inst::Wait(_)
+            | Inst::Release
+            | Inst::Barrier => Vec::new(),
         }
     }
 }

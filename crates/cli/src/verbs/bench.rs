@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use attnc::memory::readable;
-use attnc::{Backend, Facts, Inputs, Repeats, RowIds, RunReport, Signature, Source};
+use attnc::{Backend, Compiler, Facts, Inputs, Repeats, RowIds, RunReport, Signature, Source};
 use serde::Serialize;
 
 use crate::args::{CompileArgs, PlanChoice};
@@ -155,7 +155,7 @@ pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<(), Failure> {
         output::check_writable(path)?;
     }
     let start = Instant::now();
-    let mut engine = attnc::compile(&Source::from(&*op), Backend::Cpu, &choices)?;
+    let engine = Compiler::with(choices).engine(&Source::from(&*op), Backend::Cpu)?;
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
     engine.notes().iter().for_each(|note| context.note(note));
     let threads = threads(args.threads);
@@ -185,14 +185,7 @@ pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<(), Failure> {
         let name = format!("N = {n} ({} of {})", i + 1, args.seq_len.0.len());
         let bar = Bar::new(context, name, rows.saturating_mul(repeats.most + 1));
         let advance = |done| bar.advance(done);
-        let outcome = attnc::measure(
-            &mut *engine,
-            &signature,
-            &inputs,
-            threads,
-            repeats,
-            &advance,
-        )?;
+        let outcome = attnc::measure(&*engine, &signature, &inputs, threads, repeats, &advance)?;
         bar.clear();
         let report = RunReport::new(Facts {
             signature: &signature,

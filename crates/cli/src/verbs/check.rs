@@ -20,7 +20,7 @@ pub(crate) fn run(args: &CheckArgs, context: &Context) -> Result<(), Failure> {
     if let Some(name) = &context.options.name
         && !resolution.operators().any(|op| op.name == *name)
     {
-        return Err(Failure::UnknownOperator {
+        return Err(Failure::Attention(attnc::AttentionError::UnknownName {
             name: name.clone(),
             file: args
                 .files
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &CheckArgs, context: &Context) -> Result<(), Failure> {
                 .collect::<Vec<_>>()
                 .join(", "),
             known: resolution.operators().map(|op| op.name.clone()).collect(),
-        });
+        }));
     }
     Ok(())
 }

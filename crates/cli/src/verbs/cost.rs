@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use attnc::cost::{CostReport, PlanCost, estimate};
 use attnc::memory::readable;
 use attnc::pipeline::{Choices, Plan};
-use attnc::{Backend, Inputs, Repeats, RowIds, Signature, Source, madds_formula, median};
+use attnc::{Backend, Compiler, Inputs, Repeats, RowIds, Signature, Source, madds_formula, median};
 use attnc_spec::Operator;
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -152,8 +152,8 @@ fn timed(
         ..choices.clone()
     };
     let signature = Signature::from(op);
-    let mut engine = attnc::compile(&Source::from(op), Backend::Cpu, &choices)?;
-    let mut measure = |batch, n, seconds| {
+    let engine = Compiler::with(choices.clone()).engine(&Source::from(op), Backend::Cpu)?;
+    let measure = |batch, n, seconds| {
         let inputs = Inputs::generate(&signature, batch, n, 0)?;
         let repeats = Repeats { most: 3, seconds };
         let rows = RowIds::new(inputs.batch, op.heads, inputs.seq_len).len();
@@ -163,14 +163,7 @@ fn timed(
             rows.saturating_mul(1 + repeats.most),
         );
         let advance = |done| bar.advance(done);
-        let y = attnc::measure(
-            &mut *engine,
-            &signature,
-            &inputs,
-            threads,
-            repeats,
-            &advance,
-        )?;
+        let y = attnc::measure(&*engine, &signature, &inputs, threads, repeats, &advance)?;
         Ok::<_, Failure>((median(&y.run_ms), y.executed))
     };
     let n = short_length(op, args.seq_len);

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use attnc::{
-    Amount, Facts, Inputs, RowIds, RunReport, Source, StageName, Verified, VerifyOptions,
+    Amount, Compiler, Facts, Inputs, RowIds, RunReport, Source, StageName, Verified, VerifyOptions,
     madds_formula,
 };
 use attnc_syntax::MAX_FILE_BYTES;
@@ -132,7 +132,8 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     }
     let backend = attnc::Backend::from(args.backend);
     let start = Instant::now();
-    let mut engine = attnc::compile(&source, backend, &choices_to_run(&args.compile)?)?;
+    let compiler = Compiler::with(choices_to_run(&args.compile)?);
+    let engine = compiler.engine(&source, backend)?;
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
     engine.notes().iter().for_each(|note| context.note(note));
     if let Some(path) = &args.output {
@@ -155,7 +156,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     let rows = RowIds::new(inputs.batch, signature.heads, inputs.seq_len).len();
     let bar = Bar::new(context, "running", rows.saturating_mul(args.repeat));
     let outcome = attnc::execute(
-        &mut *engine,
+        &*engine,
         &signature,
         &inputs,
         threads,
@@ -227,7 +228,7 @@ fn source(args: &RunArgs, context: &Context) -> Result<Source, Failure> {
         if let Ok(loaded) = &mut read {
             loaded.bytes.truncate(MAX_FILE_BYTES + 1);
         }
-        let op = context.operator_of(&args.file, read)?;
+        let op = context.operator_of(read)?;
         return Ok(Source::from(&*op));
     };
     let file = loaded.name.clone();

@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! The machine that runs core code: scalars, control flow, moves.
+//! The machine that runs core code: scalars and control flow.
+//!
+//! In: code. Out: the effects of its instructions, in program order, or the first fault.
 
 use attnc_tensor::{Tensor, View};
-use attnc_tile::core::{
-    Arg, Bin, Bound, BufId, Core, CountFn, Inst, Lie, Place, Port, QUERY_STEP, Range, Val,
-    View as Rows,
-};
+use attnc_tile::core::{Arg, Bin, Bound, BufId, Core, CountFn, Inst, Range, Val};
 
+use super::order::Order;
 use super::{FaultKind, Memory, ops};
 
 /// State of one run.
 pub(crate) struct Machine<'a> {
     pub(crate) core: &'a Core,
-    inputs: [&'a View<'a>; 3],
-    batch: usize,
-    seq_len: usize,
-    out: &'a mut Tensor,
-    lse: &'a mut Tensor,
-    out_written: Vec<bool>,
-    lse_written: Vec<bool>,
+    pub(super) inputs: [&'a View<'a>; 3],
+    pub(super) batch: usize,
+    pub(super) seq_len: usize,
+    pub(super) out: &'a mut Tensor,
+    pub(super) lse: &'a mut Tensor,
+    pub(super) out_written: Vec<bool>,
+    pub(super) lse_written: Vec<bool>,
     vals: Vec<Option<i64>>,
     plan: Vec<Vec<Option<i64>>>,
     pub(crate) mem: Vec<Memory>,
+    pub(super) order: Order,
     task: Option<i64>,
     pub(crate) madds: u64,
     /// The way to the instruction at fault, innermost first.
@@ -56,8 +57,12 @@ impl<'a> Machine<'a> {
             mem: core
                 .bufs
                 .iter()
-                .map(|b| Memory::new(b.elem, b.len))
+                .map(|b| {
+                    let parts = if b.staged { core.stages } else { 1 };
+                    Memory::new(b.elem, b.len * u64::from(parts))
+                })
                 .collect(),
+            order: Order::new(core),
             task: None,
             madds: 0,
             trail: Vec::new(),
@@ -82,7 +87,9 @@ impl<'a> Machine<'a> {
                 }
             }
             self.task = Some(t);
+            self.order.begin(self.core);
             self.named("body", &self.core.body)?;
+            self.order.queue.end()?;
         }
         Ok(())
     }
@@ -121,20 +128,96 @@ impl<'a> Machine<'a> {
             .ok_or(FaultKind::Malformed("a buffer does not exist"))
     }
 
+    /// Where element `i` of a staged buffer's part is; elsewhere `i` itself.
+    fn slot(&self, b: BufId, i: i64, part: u64) -> Result<i64, FaultKind> {
+        let buf = &self.core.bufs[b.0 as usize];
+        match u64::try_from(i) {
+            Ok(x) if x < buf.len => Ok((part * buf.len + x) as i64),
+            Ok(_) | Err(_) => Err(FaultKind::Bounds {
+                what: buf.name.clone(),
+                index: i,
+                len: buf.len,
+            }),
+        }
+    }
+
+    /// An element as it is read: of a staged buffer, the front's.
+    fn front(&self, b: BufId, i: i64) -> Result<i64, FaultKind> {
+        if self.core.bufs[b.0 as usize].staged {
+            self.slot(b, i, self.order.front()?)
+        } else {
+            Ok(i)
+        }
+    }
+
+    /// An element as it is written: of a staged buffer, the rear's.
+    fn rear(&mut self, b: BufId, i: i64) -> Result<i64, FaultKind> {
+        if self.core.bufs[b.0 as usize].staged {
+            let part = self.order.fill(self.core, &mut self.mem)?;
+            self.slot(b, i, part)
+        } else {
+            Ok(i)
+        }
+    }
+
     pub(crate) fn int(&self, b: BufId, i: i64) -> Result<i64, FaultKind> {
-        self.mem[b.0 as usize].int(self.name(b)?, i)
+        let name = self.name(b)?;
+        self.mem[b.0 as usize].int(name, self.front(b, i)?)
+    }
+
+    /// A row number of an asynchronous copy.
+    pub(super) fn int_behind(&self, b: BufId, i: i64) -> Result<i64, FaultKind> {
+        let name = self.name(b)?;
+        let at = if self.core.bufs[b.0 as usize].staged {
+            self.slot(b, i, self.order.rear())?
+        } else {
+            i
+        };
+        self.mem[b.0 as usize].int(name, at)
     }
 
     pub(crate) fn float(&self, b: BufId, i: i64) -> Result<f32, FaultKind> {
-        self.mem[b.0 as usize].float(self.name(b)?, i)
+        let name = self.name(b)?;
+        self.order.read(self.core, b, i)?;
+        self.mem[b.0 as usize].float(name, self.front(b, i)?)
     }
 
     pub(crate) fn set_float(&mut self, b: BufId, i: i64, x: f32) -> Result<(), FaultKind> {
         let name = self.name(b)?;
+        if self.core.bufs[b.0 as usize].staged {
+            return Err(FaultKind::Malformed(
+                "a staged buffer is written at once, not by a copy",
+            ));
+        }
+        self.order.write(self.core, b, i)?;
         self.mem[b.0 as usize].set_float(name, i, x)
     }
 
+    /// Begins to copy an element into the stage at the rear.
+    pub(super) fn copy_float(&mut self, b: BufId, i: i64, x: f32) -> Result<(), FaultKind> {
+        self.name(b)?;
+        if !self.core.bufs[b.0 as usize].staged {
+            return Err(FaultKind::Malformed("a copy into what is not staged"));
+        }
+        let at = self.rear(b, i)?;
+        self.order.copy(b, at as usize, x);
+        Ok(())
+    }
+
+    /// Sets a flag.
+    pub(super) fn raise(&mut self, b: BufId, i: i64) -> Result<(), FaultKind> {
+        self.order.raise(self.core, b, i)?;
+        self.put_int(b, i, 1)
+    }
+
+    /// Stores an integer for scalar code.
     fn set_int(&mut self, b: BufId, i: i64, x: i64) -> Result<(), FaultKind> {
+        self.order.store(self.core, b, i)?;
+        let i = self.rear(b, i)?;
+        self.put_int(b, i, x)
+    }
+
+    fn put_int(&mut self, b: BufId, i: i64, x: i64) -> Result<(), FaultKind> {
         let name = self.name(b)?;
         if !self.in_range(self.core.bufs[b.0 as usize].range, x) {
             return Err(FaultKind::OutOfRange {
@@ -176,6 +259,7 @@ impl<'a> Machine<'a> {
     }
 
     fn inst(&mut self, inst: &'a Inst) -> Result<(), FaultKind> {
+        self.order.insts += 1;
         match inst {
             Inst::Const(v, x) => self.set(*v, *x),
             Inst::Arg(v, a) => {
@@ -236,7 +320,9 @@ impl<'a> Machine<'a> {
                 Ok(())
             }
             Inst::Load(v, b, i) => {
-                let x = self.int(*b, self.get(*i)?)?;
+                let i = self.get(*i)?;
+                self.order.read(self.core, *b, i)?;
+                let x = self.int(*b, i)?;
                 self.set(*v, x)
             }
             Inst::Store(b, i, x) => {
@@ -312,7 +398,24 @@ impl<'a> Machine<'a> {
                 idx,
                 live,
                 flag,
-            } => self.gather(*dst, *lie, *src, *idx, *live, *flag),
+                ahead,
+            } => self.gather(*dst, *lie, *src, *idx, *live, *flag, *ahead),
+            Inst::Inspect(v, src, width, live) => {
+                let (at, rows) = (self.get(src.at)?, self.get(*live)?);
+                let mut found = false;
+                for i in 0..rows.saturating_mul(i64::from(*width)) {
+                    found |= self.large(self.float(src.buf, at + i)?);
+                }
+                self.set(*v, i64::from(found))
+            }
+            Inst::Queued(v) => self.set(*v, i64::from(self.order.queue.flying())),
+            Inst::Commit => self.order.commit(),
+            Inst::Wait(ahead) => self.order.wait(*ahead, self.core, &mut self.mem),
+            Inst::Release => Ok(self.order.queue.release()?),
+            Inst::Barrier => {
+                self.order.barrier();
+                Ok(())
+            }
             Inst::Scatter {
                 dst,
                 idx,
@@ -362,180 +465,6 @@ impl<'a> Machine<'a> {
                 index: i,
                 len,
             })
-    }
-
-    fn width(&self, v: Rows) -> usize {
-        match v {
-            Rows::Tensor {
-                port: Port::Lse, ..
-            } => 1,
-            Rows::Tensor { .. } => self.core.head_dim as usize,
-            Rows::Work { width, .. } => width as usize,
-        }
-    }
-
-    /// Row `n` of a tensor, its head and batch checked.
-    fn tensor_row(
-        &self,
-        port: Port,
-        batch: Val,
-        head: Val,
-        n: i64,
-    ) -> Result<[usize; 3], FaultKind> {
-        let heads = if matches!(port, Port::K | Port::V) {
-            self.core.kv_heads
-        } else {
-            self.core.heads
-        };
-        let check = |x: i64, len: usize| {
-            usize::try_from(x)
-                .ok()
-                .filter(|x| *x < len)
-                .ok_or_else(|| FaultKind::Bounds {
-                    what: format!("{port:?}"),
-                    index: x,
-                    len: len as u64,
-                })
-        };
-        Ok([
-            check(self.get(batch)?, self.batch)?,
-            check(n, self.seq_len)?,
-            check(self.get(head)?, heads as usize)?,
-        ])
-    }
-
-    fn row(&self, v: Rows, n: i64) -> Result<Vec<f32>, FaultKind> {
-        match v {
-            Rows::Tensor { port, batch, head } => {
-                let [b, n, h] = self.tensor_row(port, batch, head, n)?;
-                let view = match port {
-                    Port::Q => self.inputs[0],
-                    Port::K => self.inputs[1],
-                    Port::V => self.inputs[2],
-                    Port::Out | Port::Lse => {
-                        return Err(FaultKind::Malformed("outputs are not read"));
-                    }
-                };
-                Ok((0..self.core.head_dim as usize)
-                    .map(|d| view.get(&[b, n, h, d]) as f32)
-                    .collect())
-            }
-            Rows::Work { buf, width } => (0..i64::from(width))
-                .map(|d| self.float(buf, n * i64::from(width) + d))
-                .collect(),
-        }
-    }
-
-    fn put_row(&mut self, v: Rows, n: i64, row: &[f32]) -> Result<(), FaultKind> {
-        match v {
-            Rows::Tensor {
-                port: Port::Out,
-                batch,
-                head,
-            } => {
-                let [b, n, h] = self.tensor_row(Port::Out, batch, head, n)?;
-                let index = (b * self.seq_len + n) * self.core.heads as usize + h;
-                if std::mem::replace(&mut self.out_written[index], true) {
-                    return Err(FaultKind::Race { what: "out", index });
-                }
-                for (d, x) in row.iter().enumerate() {
-                    self.out
-                        .set(index * self.core.head_dim as usize + d, f64::from(*x));
-                }
-                Ok(())
-            }
-            Rows::Tensor {
-                port: Port::Lse,
-                batch,
-                head,
-            } => {
-                let [b, n, h] = self.tensor_row(Port::Lse, batch, head, n)?;
-                let index = (b * self.core.heads as usize + h) * self.seq_len + n;
-                if std::mem::replace(&mut self.lse_written[index], true) {
-                    return Err(FaultKind::Race { what: "lse", index });
-                }
-                self.lse.set(index, f64::from(row[0]));
-                Ok(())
-            }
-            Rows::Tensor { .. } => Err(FaultKind::Malformed("inputs are not written")),
-            Rows::Work { buf, width } => row
-                .iter()
-                .enumerate()
-                .try_for_each(|(d, x)| self.set_float(buf, n * i64::from(width) + d as i64, *x)),
-        }
-    }
-
-    fn gather(
-        &mut self,
-        dst: Place,
-        lie: Lie,
-        src: Rows,
-        idx: Place,
-        live: Val,
-        flag: Option<Place>,
-    ) -> Result<(), FaultKind> {
-        let (to, from, live, width) = (
-            self.get(dst.at)?,
-            self.get(idx.at)?,
-            self.get(live)?,
-            self.width(src),
-        );
-        let step = i64::from(if lie == Lie::Rows {
-            self.core.key_step.max(1)
-        } else {
-            QUERY_STEP
-        });
-        for i in 0..(live + step - 1) / step * step {
-            let row = if i < live {
-                self.int(idx.buf, from + i)?
-            } else {
-                -1
-            };
-            let zero = row == -1 && (i >= live || lie != Lie::Rows);
-            let row = if zero {
-                vec![0.0; width]
-            } else {
-                self.row(src, row)?
-            };
-            if let Some(flag) = flag
-                && row
-                    .iter()
-                    .any(|x| x.is_nan() || x.abs() >= self.core.careful_above)
-            {
-                self.set_int(flag.buf, self.get(flag.at)?, 1)?;
-            }
-            for (d, x) in row.into_iter().enumerate() {
-                let at = match lie {
-                    Lie::Cols { stride } => d as i64 * i64::from(stride) + i,
-                    Lie::Rows => i * width as i64 + d as i64,
-                };
-                self.set_float(dst.buf, to + at, x)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn scatter(
-        &mut self,
-        dst: Rows,
-        idx: Place,
-        live: Val,
-        src: Place,
-        lie: Lie,
-    ) -> Result<(), FaultKind> {
-        let (from, at, width) = (self.get(src.at)?, self.get(idx.at)?, self.width(dst) as i64);
-        for i in 0..self.get(live)? {
-            let element = |d: i64| match lie {
-                Lie::Cols { stride } => d * i64::from(stride) + i,
-                Lie::Rows => i * width + d,
-            };
-            let row = (0..width)
-                .map(|d| self.float(src.buf, from + element(d)))
-                .collect::<Result<Vec<f32>, _>>()?;
-            let n = self.int(idx.buf, at + i)?;
-            self.put_row(dst, n, &row)?;
-        }
-        Ok(())
     }
 }
 

@@ -3,13 +3,16 @@
 //!
 //! In: a [`Core`] and strided q, k, v. Out: out `[B,N,H,D]` in the operator's dtype and lse `[B,H,N]`, or the first fault: an access
 //! outside a buffer or tensor, a read of what nothing wrote, an output row written twice or never, arithmetic that the IR forbids, a
-//! stored value outside the buffer's proven range.
+//! stored value outside the buffer's proven range, a stage of copies used out of order, warps without a barrier between them.
 
 mod exec;
+mod moves;
 mod ops;
+mod order;
 
 use attnc_tensor::{DType, Storage, Tensor, View};
 use attnc_tile::core::{Core, Elem};
+use attnc_tile::queue::QueueError;
 
 use exec::Machine;
 
@@ -72,11 +75,11 @@ pub enum FaultKind {
         /// The value.
         value: i64,
     },
-    /// Two writes of one output element.
+    /// Two writes of one output element, or by one instruction of one element that warps share.
     #[error("{what}: element {index} is written twice")]
     Race {
-        /// `out` or `lse`.
-        what: &'static str,
+        /// `out`, `lse` or a buffer.
+        what: String,
         /// Which.
         index: usize,
     },
@@ -87,6 +90,17 @@ pub enum FaultKind {
         what: &'static str,
         /// Which.
         index: usize,
+    },
+    /// Stages of copies are used out of order.
+    #[error(transparent)]
+    Stage(#[from] QueueError),
+    /// Two warps touch one element, one of them writing it, and no barrier stands between them.
+    #[error("{what}: warps touch element {index} with no barrier between them, and one writes it")]
+    Unordered {
+        /// Name.
+        what: String,
+        /// Which element.
+        index: i64,
     },
     /// Forbidden arithmetic.
     #[error("{0}")]
@@ -208,7 +222,7 @@ impl Memory {
         let n = len as usize;
         let (ints, floats) = match elem {
             Elem::I64 => (vec![0; n], Vec::new()),
-            Elem::F32 => (Vec::new(), vec![f32::NAN; n]),
+            Elem::F32 | Elem::Data => (Vec::new(), vec![f32::NAN; n]),
         };
         Memory {
             ints,
@@ -218,6 +232,11 @@ impl Memory {
     }
     pub(crate) fn forget(&mut self) {
         self.written.fill(false);
+    }
+    /// Forgets part `part` of parts of `len` elements.
+    pub(crate) fn forget_part(&mut self, part: u64, len: u64) {
+        let from = (part * len) as usize;
+        self.written[from..from + len as usize].fill(false);
     }
     pub(crate) fn index(&self, name: &str, i: i64) -> Result<usize, FaultKind> {
         let len = self.written.len() as u64;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Keys: the regions of constant segment membership of a cell, their classes, and the panels that tiles step through.
 
-use attnc_tile::core::{FnId, Lie, Place, Port, Val, View};
+use attnc_tile::core::{BufId, FnId, Lie, Place, Port, Val, View};
 
 use super::classes::{self, Branches};
-use super::parts::TAG;
+use super::parts::{Held, TAG};
 use super::rows::{TileAt, each_tile, first_place};
-use super::{Parts, Task, log_fn};
+use super::{Parts, Task, log_fn, stream};
 use crate::code::Code;
 
 /// What happens to the keys that a tile sees.
@@ -31,6 +31,10 @@ pub(crate) fn cell(
     live: Val,
 ) {
     let count = branches.count;
+    if let Held::Slots { passed, .. } = p.held {
+        let zero = c.c(0);
+        c.set(passed, zero);
+    }
     c.upto(count, |c, i| {
         let (a, b) = (c.load(p.seg_start, i), end_of(c, p, i, limit));
         let a = c.min(a, task.n);
@@ -50,6 +54,21 @@ pub(crate) fn cell(
         c.when(some, |c| {
             region(c, p, task, g, branches, sweep, limit, a, b, r0, live)
         });
+    });
+    if let Held::Stages { .. } = p.held {
+        stream::drain(c, p, sweep, r0, live);
+    }
+}
+
+/// No panel is held at the start of a `run` call, or of a task where panels do not outlive it.
+pub(crate) fn no_panels(c: &mut Code, p: &Parts) {
+    let Held::Slots { tags, .. } = p.held else {
+        return;
+    };
+    let all = c.c(i64::from(p.sched.slots) * TAG);
+    c.upto(all, |c, i| {
+        let none = c.c(-1);
+        c.store(tags, i, none);
     });
 }
 
@@ -167,7 +186,7 @@ fn row_counts(c: &mut Code, p: &Parts, branches: Branches, mask: Val) {
 
 /// A class of keys of a region.
 #[derive(Clone, Copy)]
-struct Class {
+pub(crate) struct Class {
     /// Its number.
     class: Val,
     /// Its branches.
@@ -211,22 +230,115 @@ fn run(
         let start = c.sub(lo, first);
         let zero = c.c(0);
         let start = c.max(start, zero);
-        let slots = c.c(i64::from(p.sched.slots));
-        let slot = c.rem(g, slots);
-        let end = c.add(start, stretch);
-        let end = c.min(end, b);
-        pack(c, p, task, g, branches, slot, keys, start, end, from, to);
-        let at = c.mul(slot, capacity);
-        let count = held(c, p, slot);
-        each_tile(c, p, live, |c, t| tile(c, p, sweep, slot, at, count, r0, t));
+        let stretch = Stretch {
+            start,
+            step: stretch,
+            b,
+            from,
+            to,
+        };
+        match p.held {
+            Held::Slots {
+                tags,
+                careful,
+                passed,
+            } => {
+                let slot = next_slot(c, p, branches, passed);
+                let end = stretch.end(c);
+                pack(
+                    c, p, task, g, branches, tags, careful, slot, keys, stretch, end,
+                );
+                let at = c.mul(slot, capacity);
+                let count = held(c, p, tags, slot);
+                let panel = Panel {
+                    at,
+                    count,
+                    careful: Care::Load(careful, slot),
+                    counts: p.class_count,
+                };
+                each_tile(c, p, live, |c, t| tile(c, p, sweep, panel, r0, t));
+            }
+            Held::Stages { .. } => {
+                stream::panel(c, p, task, branches, sweep, stretch, r0, live);
+            }
+        }
     });
 }
 
+/// The slot of the next panel of a sweep. A group has a share of the slots, and its panels take them in the order in which every sweep
+/// goes through them: the next block of rows finds them where the last one left them, as far as there are slots.
+fn next_slot(c: &mut Code, p: &Parts, branches: Branches, passed: BufId) -> Val {
+    let (slots, all) = (c.c(i64::from(p.sched.slots)), c.c(p.branches));
+    let one = c.c(1);
+    let zero = c.c(0);
+    let share = |c: &mut Code, n: Val| {
+        let n = c.max(n, zero);
+        let n = c.mul(n, slots);
+        c.div(n, all)
+    };
+    let own = share(c, branches.count);
+    let own = c.max(own, one);
+    let first = share(c, branches.begin);
+    let number = c.get(passed);
+    let next = c.addc(number, 1);
+    let most = c.c(i64::MAX >> 1);
+    let next = c.min(next, most);
+    c.set(passed, next);
+    let turn = c.rem(number, own);
+    let slot = c.add(first, turn);
+    c.rem(slot, slots)
+}
+
+/// The positions of a class that one panel holds, and the class's residues.
+#[derive(Clone, Copy)]
+pub(crate) struct Stretch {
+    /// The period boundary at which it starts.
+    pub(crate) start: Val,
+    /// Whole periods that fit into a panel.
+    step: Val,
+    /// End of the region.
+    b: Val,
+    /// First residue.
+    pub(crate) from: Val,
+    /// End of the residues.
+    pub(crate) to: Val,
+}
+
+impl Stretch {
+    /// Its end.
+    pub(crate) fn end(self, c: &mut Code) -> Val {
+        let end = c.add(self.start, self.step);
+        c.min(end, self.b)
+    }
+}
+
+/// Whether the panel in hand needs care.
+#[derive(Clone, Copy)]
+pub(crate) enum Care {
+    /// A flag says it.
+    Load(BufId, Val),
+    /// Known.
+    Known(Val),
+}
+
+/// A panel in hand.
+#[derive(Clone, Copy)]
+pub(crate) struct Panel {
+    /// Its first key in the buffers of panels.
+    pub(crate) at: Val,
+    /// Its keys.
+    pub(crate) count: Val,
+    /// Whether it needs care.
+    pub(crate) careful: Care,
+    /// How often each row class counts its keys.
+    pub(crate) counts: BufId,
+}
+
 /// Keys in the panel of a slot.
-fn held(c: &mut Code, p: &Parts, slot: Val) -> Val {
+fn held(c: &mut Code, p: &Parts, tags: BufId, slot: Val) -> Val {
     let tag = c.c(TAG);
     let tag = c.mul(slot, tag);
-    let count = c.load(p.tags, tag);
+    let count = c.load(tags, tag);
     let zero = c.c(0);
     let count = c.max(count, zero);
     let most = c.c(i64::from(p.sched.panel));
@@ -240,13 +352,14 @@ fn pack(
     task: &Task,
     g: Val,
     branches: Branches,
+    tags: BufId,
+    careful: BufId,
     slot: Val,
     keys: Class,
-    start: Val,
+    stretch: Stretch,
     end: Val,
-    from: Val,
-    to: Val,
 ) {
+    let Stretch { start, from, .. } = stretch;
     // A lone branch's keys depend on the head by its phase only, so heads that share keys, values and phase share the panel.
     let residue = c.load(p.key_classes.residue, from);
     let phase = c.add(start, residue);
@@ -259,71 +372,91 @@ fn pack(
     let mut same = c.c(i64::from(p.nest.panels));
     for (j, x) in key.iter().enumerate() {
         let at = c.addc(tag, 2 + j as i64);
-        let held = c.load(p.tags, at);
+        let held = c.load(tags, at);
         let equal = c.eq(held, *x);
         same = c.and(same, equal);
     }
     let valid = c.addc(tag, 1);
-    let held = c.load(p.tags, valid);
+    let held = c.load(tags, valid);
     let one = c.c(1);
     let is_valid = c.eq(held, one);
     same = c.and(same, is_valid);
     let miss = c.is_zero(same);
     c.when(miss, |c| {
         let one = c.c(1);
-        c.store(p.tags, valid, one);
+        c.store(tags, valid, one);
         for (j, x) in key.iter().enumerate() {
             let at = c.addc(tag, 2 + j as i64);
-            c.store(p.tags, at, *x);
+            c.store(tags, at, *x);
         }
         let capacity = c.c(i64::from(p.sched.panel));
         let at = c.mul(slot, capacity);
+        let count = positions(c, p, task, branches, stretch, end, at, capacity);
+        c.store(tags, tag, count);
         let zero = c.c(0);
-        c.set(p.count2, zero);
-        c.range(start, end, branches.period, |c, base| {
-            let one = c.c(1);
-            c.range(from, to, one, |c, j| {
-                let x = c.load(p.key_classes.residue, j);
-                let pos = c.add(base, x);
-                let inside = c.lt(pos, end);
-                c.when(inside, |c| {
-                    let last = c.addc(task.n, -1);
-                    let pos = c.min(pos, last);
-                    let k = c.get(p.count2);
-                    let most = c.addc(capacity, -1);
-                    let k = c.min(k, most);
-                    let to = c.add(at, k);
-                    c.store(p.kpos, to, pos);
-                    let k = c.addc(k, 1);
-                    c.set(p.count2, k);
-                });
-            });
-        });
-        let count = c.get(p.count2);
-        let count = c.min(count, capacity);
-        c.store(p.tags, tag, count);
-        let zero = c.c(0);
-        c.store(p.kflag, slot, zero);
+        c.store(careful, slot, zero);
         let d = c.c(i64::from(p.nest.head_dim));
         let wide = c.mul(at, d);
         let idx = Place { buf: p.kpos, at };
         let flag = Some(Place {
-            buf: p.kflag,
+            buf: careful,
             at: slot,
         });
         for (buf, port) in [(p.k, Port::K), (p.v, Port::V)] {
-            let view = View::Tensor {
-                port,
-                batch: task.b,
-                head: task.kv,
-            };
+            let view = rows_of(task, port);
             c.gather(Place { buf, at: wide }, Lie::Rows, view, idx, count, flag);
         }
     });
 }
 
+/// A tensor of keys or values as the task sees it.
+pub(crate) fn rows_of(task: &Task, port: Port) -> View {
+    View::Tensor {
+        port,
+        batch: task.b,
+        head: task.kv,
+    }
+}
+
+/// Lists the positions of a stretch from element `at` on; yields how many.
+pub(crate) fn positions(
+    c: &mut Code,
+    p: &Parts,
+    task: &Task,
+    branches: Branches,
+    stretch: Stretch,
+    end: Val,
+    at: Val,
+    capacity: Val,
+) -> Val {
+    let zero = c.c(0);
+    c.set(p.count2, zero);
+    c.range(stretch.start, end, branches.period, |c, base| {
+        let one = c.c(1);
+        c.range(stretch.from, stretch.to, one, |c, j| {
+            let x = c.load(p.key_classes.residue, j);
+            let pos = c.add(base, x);
+            let inside = c.lt(pos, end);
+            c.when(inside, |c| {
+                let last = c.addc(task.n, -1);
+                let pos = c.min(pos, last);
+                let k = c.get(p.count2);
+                let most = c.addc(capacity, -1);
+                let k = c.min(k, most);
+                let to = c.add(at, k);
+                c.store(p.kpos, to, pos);
+                let k = c.addc(k, 1);
+                c.set(p.count2, k);
+            });
+        });
+    });
+    let count = c.get(p.count2);
+    c.min(count, capacity)
+}
+
 /// The steps of one tile over one panel.
-fn tile(c: &mut Code, p: &Parts, sweep: Sweep, slot: Val, at: Val, count: Val, r0: Val, t: TileAt) {
+pub(crate) fn tile(c: &mut Code, p: &Parts, sweep: Sweep, panel: Panel, r0: Val, t: TileAt) {
+    let Panel { at, count, .. } = panel;
     let row = c.add(r0, t.lane);
     let zero = c.c(0);
     c.set(p.any, zero);
@@ -334,7 +467,7 @@ fn tile(c: &mut Code, p: &Parts, sweep: Sweep, slot: Val, at: Val, count: Val, r
     c.upto(t.live, |c, lane| {
         let at = c.add(row, lane);
         let class = c.load(p.rclass, at);
-        let n = c.load(p.class_count, class);
+        let n = c.load(panel.counts, class);
         c.store(p.lane_count, lane, n);
         c.when(n, |c| {
             let one = c.c(1);
@@ -353,7 +486,11 @@ fn tile(c: &mut Code, p: &Parts, sweep: Sweep, slot: Val, at: Val, count: Val, r
         let weights = c.start(p.t);
         let counts = c.start(p.lane_count);
         c.counts(weights, counts, t.live, log_fn(p.nest));
-        let (qf, kf) = (c.load(p.qflag, t.number), c.load(p.kflag, slot));
+        let qf = c.load(p.qflag, t.number);
+        let kf = match panel.careful {
+            Care::Load(flags, slot) => c.load(flags, slot),
+            Care::Known(flag) => flag,
+        };
         let careful = c.or(qf, kf);
         let (low, high) = (c.get(p.low), c.get(p.high));
         let nk = c.c(i64::from(p.sched.nk));

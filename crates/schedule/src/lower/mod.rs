@@ -10,6 +10,7 @@ mod classes;
 mod keys;
 mod parts;
 mod rows;
+mod stream;
 
 use attnc_tile::core::{Arg, Core, CountFn, Lie, Port, Val, View};
 use attnc_tile::step::EMPTY;
@@ -79,7 +80,7 @@ pub fn lower(nest: &Nest, sched: &Schedule) -> Result<Core, LowerError> {
     let tasks = plan(&mut code, &p);
     let plan = code.section();
     if sched.keep_panels {
-        no_panels(&mut code, &p);
+        keys::no_panels(&mut code, &p);
     }
     let enter = code.section();
     body(&mut code, &p);
@@ -109,19 +110,10 @@ fn plan(c: &mut Code, p: &Parts) -> Val {
     c.mul(rows, chunks)
 }
 
-/// No panel is held at the start of a `run` call, or of a task where panels do not outlive it.
-fn no_panels(c: &mut Code, p: &Parts) {
-    let all = c.c(i64::from(p.sched.slots) * parts::TAG);
-    c.upto(all, |c, i| {
-        let none = c.c(-1);
-        c.store(p.tags, i, none);
-    });
-}
-
 fn body(c: &mut Code, p: &Parts) {
     let task = decode(c, p);
     if !p.sched.keep_panels {
-        no_panels(c, p);
+        keys::no_panels(c, p);
     }
     let rows = c.sub(task.n1, task.n0);
     c.upto(rows, |c, r| {
@@ -244,6 +236,7 @@ fn rest(c: &mut Code, p: &Parts, task: &Task, rows: Val) {
     c.fill(out, idx, bare, 0.0);
     c.fill(lse, idx, bare, f32::NEG_INFINITY);
     let Some(_) = p.chunk_state else { return };
+    c.barrier();
     let covered = c.get(p.count);
     let mq = c.c(i64::from(p.sched.mq));
     let first = c.c(0);

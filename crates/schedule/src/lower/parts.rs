@@ -72,6 +72,27 @@ pub(crate) struct Fns {
     pub(crate) join: Option<FnId>,
 }
 
+/// What is known of the panels in hand beside their rows and positions.
+#[derive(Clone, Copy)]
+pub(crate) enum Held {
+    /// Panels in slots.
+    Slots {
+        /// What the slots hold.
+        tags: BufId,
+        /// Whether the panels need care.
+        careful: BufId,
+        /// Panels that the sweep has gone through.
+        passed: BufId,
+    },
+    /// Panels in stages; both are staged with them.
+    Stages {
+        /// Keys of the panel.
+        keys: BufId,
+        /// Their count for each row class.
+        counts: BufId,
+    },
+}
+
 /// Everything that the code of a kernel names.
 pub(crate) struct Parts<'a> {
     pub(crate) nest: &'a Nest,
@@ -116,9 +137,8 @@ pub(crate) struct Parts<'a> {
     /// Count of a key class for each row class, and for the lanes of a tile.
     pub(crate) class_count: BufId,
     pub(crate) lane_count: BufId,
-    pub(crate) tags: BufId,
     pub(crate) kpos: BufId,
-    pub(crate) kflag: BufId,
+    pub(crate) held: Held,
     pub(crate) qflag: BufId,
     pub(crate) k: BufId,
     pub(crate) v: BufId,
@@ -151,6 +171,8 @@ pub(crate) fn empty_core(nest: &Nest, sched: &Schedule) -> Core {
         dtype: nest.dtype,
         causal: nest.causal,
         key_step: sched.key_step,
+        warps: sched.warps,
+        stages: sched.stages,
         careful_above: exponent.exp2() as f32,
         bufs: Vec::new(),
         tables: Vec::new(),
@@ -220,7 +242,6 @@ impl<'a> Parts<'a> {
             l: kept(c, "chunk_l", chunk),
             o: kept(c, "chunk_o", chunk * d),
         };
-        let (panels, lie) = sched.spaces.panels;
         let through = super::through_chunk(nest);
         let mix = matches!(nest.combine, Combine::Mix { .. });
         let fns = Fns {
@@ -244,16 +265,32 @@ impl<'a> Parts<'a> {
                 Combine::Mix { .. } => Some(c.function(step::mix(e, softmax))),
             },
         };
-        let (tags, kpos, kflag, k, v) = (
-            c.ints("panel_tags", slots * TAG as u64, None),
-            c.ints("panel_positions", slots * panel, within_seq(0, -1)),
-            c.ints("panel_careful", slots, within(0, 1)),
-            c.floats("k_panels", slots * panel * d, panels, lie),
-            c.floats("v_panels", slots * panel * d, panels, lie),
-        );
-        for buf in [tags, kpos, kflag, k, v] {
-            if sched.keep_panels {
-                c.persist(buf);
+        let tags = (sched.stages == 1).then(|| c.ints("panel_tags", slots * TAG as u64, None));
+        let kpos = c.ints("panel_positions", slots * panel, within_seq(0, -1));
+        let held = match tags {
+            Some(tags) => Held::Slots {
+                tags,
+                careful: c.ints("panel_careful", slots, within(0, 1)),
+                passed: c.ints("panels_passed", 1, within(0, i64::MAX >> 1)),
+            },
+            None => Held::Stages {
+                keys: c.ints("panel_keys", 1, within(0, panel as i64)),
+                counts: c.ints("panel_counts", 64, within(0, i64::MAX)),
+            },
+        };
+        let k = c.panel("k_panels", slots * panel * d, sched.spaces.panels);
+        let v = c.panel("v_panels", slots * panel * d, sched.spaces.panels);
+        match held {
+            Held::Slots { tags, careful, .. } if sched.keep_panels => {
+                for buf in [tags, kpos, careful, k, v] {
+                    c.persist(buf);
+                }
+            }
+            Held::Slots { .. } => {}
+            Held::Stages { keys, counts } => {
+                for buf in [kpos, keys, counts] {
+                    c.staged(buf);
+                }
             }
         }
         Parts {
@@ -296,9 +333,8 @@ impl<'a> Parts<'a> {
             any: c.ints("any", 1, None),
             class_count: c.ints("class_count", 64, within(0, i64::MAX)),
             lane_count: c.ints("lane_count", mq, within(0, i64::MAX)),
-            tags,
             kpos,
-            kflag,
+            held,
             qflag: c.ints("query_careful", rows / mq, within(0, 1)),
             k,
             v,

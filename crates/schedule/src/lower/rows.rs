@@ -111,6 +111,7 @@ fn cell(c: &mut Code, p: &Parts, task: &Task, g: Val, branches: Branches, lo: Va
     c.range(zero, rows, block, |c, r0| {
         let live = c.sub(rows, r0);
         let live = c.min(live, block);
+        c.barrier();
         each_tile(c, p, live, |c, t| begin_tile(c, p, task, r0, t));
         if let Some(peak) = p.fns.peak {
             let sweep = keys::Sweep::Peak(peak);
@@ -388,6 +389,7 @@ fn end_tile(c: &mut Code, p: &Parts, task: &Task, r0: Val, t: TileAt) {
         c.call(f, vec![state.m, state.l, state.o], vec![t.live]);
     }
     let (Some(other), Some(join)) = (p.other, p.fns.join) else {
+        c.barrier();
         store_chunk(c, p, state, row, t.live);
         return;
     };
@@ -417,6 +419,7 @@ fn end_tile(c: &mut Code, p: &Parts, task: &Task, r0: Val, t: TileAt) {
         tiles.push(one);
     }
     c.call(join, tiles, vec![t.live]);
+    c.barrier();
     store_chunk(c, p, chunk, row, t.live);
     if let Some((x, places)) = mixing {
         let idx = Place {

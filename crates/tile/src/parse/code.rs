@@ -18,6 +18,7 @@ enum Ex {
     Bin(Bin, Box<Ex>, Box<Ex>),
     Select(Box<[Ex; 3]>),
     At(Named, Box<Ex>),
+    Queued,
 }
 
 /// Which numbers values get.
@@ -149,6 +150,7 @@ impl Reader<'_> {
             }
             Ex::Const(x) => Box::new(move |v| Inst::Const(v, x)),
             Ex::Arg(a) => Box::new(move |v| Inst::Arg(v, a)),
+            Ex::Queued => Box::new(Inst::Queued),
             Ex::Bin(op, a, b) => {
                 let (a, b) = (self.emit(*a)?, self.emit(*b)?);
                 Box::new(move |v| Inst::Bin(v, op, a, b))
@@ -210,6 +212,9 @@ impl Reader<'_> {
             Token::Value(_) => {
                 let v = self.named()?;
                 self.p.expect("=")?;
+                if self.p.eat("inspect") {
+                    return self.inspect(v);
+                }
                 let e = self.expression()?;
                 self.emit_as(e, Some(v))?;
                 return Ok(());
@@ -230,9 +235,22 @@ impl Reader<'_> {
             "walk" => self.walk(),
             "if" => self.conditional(),
             "floats" => self.floats(),
-            "gather" => self.gather(),
+            "gather" => self.gather(false),
+            "async" => {
+                self.p.bump();
+                self.gather(true)
+            }
             "scatter" => self.scatter(),
             "fill" => self.fill(),
+            "commit" => self.alone(Inst::Commit),
+            "release" => self.alone(Inst::Release),
+            "barrier" => self.alone(Inst::Barrier),
+            "wait" => {
+                self.p.bump();
+                let ahead = self.p.number("number of stages")?;
+                self.push(Inst::Wait(ahead));
+                Ok(())
+            }
             _ => self.p.expected("an instruction or `}`"),
         }
     }
@@ -419,7 +437,26 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn gather(&mut self) -> Parsed<()> {
+    /// An instruction of one word.
+    fn alone(&mut self, inst: Inst) -> Parsed<()> {
+        self.p.bump();
+        self.push(inst);
+        Ok(())
+    }
+
+    /// `buffer[at] by width live n`, what the rows hold going to `v`.
+    fn inspect(&mut self, v: Val) -> Parsed<()> {
+        let src = self.place()?;
+        self.p.expect("by")?;
+        let width = self.p.number("width")?;
+        self.p.expect("live")?;
+        let live = self.value()?;
+        self.numbers.define(v);
+        self.push(Inst::Inspect(v, src, width, live));
+        Ok(())
+    }
+
+    fn gather(&mut self, ahead: bool) -> Parsed<()> {
         self.p.expect("gather")?;
         let dst = self.place()?;
         let lie = self.lie()?;
@@ -438,6 +475,7 @@ impl Reader<'_> {
             idx,
             live,
             flag,
+            ahead,
         });
         Ok(())
     }
@@ -587,6 +625,9 @@ fn atom(p: &mut Parser, core: &Core) -> Parsed<(Ex, u32)> {
     if let Some(arg) = arg {
         p.bump();
         return Ok((Ex::Arg(arg), 0));
+    }
+    if p.eat("queued") {
+        return Ok((Ex::Queued, 0));
     }
     if let Some(op) = names::bin_of(&word) {
         p.bump();

@@ -302,8 +302,10 @@ impl<'a> CodePrinter<'a> {
                 src,
                 idx,
                 flag,
+                ahead,
                 ..
             } => {
+                let word = if *ahead { "async gather" } else { "gather" };
                 let mut x = x.iter();
                 let d = self.place(*dst, text(&mut x));
                 let view = self.view(*src, &mut x);
@@ -314,9 +316,19 @@ impl<'a> CodePrinter<'a> {
                 });
                 let lie = lies(*lie);
                 self.line(&format!(
-                    "gather {d} {lie} = {view} at {at} live {live}{flag}"
+                    "{word} {d} {lie} = {view} at {at} live {live}{flag}"
                 ));
             }
+            Inst::Inspect(v, src, width, _) => {
+                let (s, live) = (self.place(*src, &x[0]), &x[1].s);
+                self.line(&format!("{v} = inspect {s} by {width} live {live}"));
+                self.next = v.0.wrapping_add(1);
+            }
+            Inst::Queued(v) => self.value(*v, Text::atom("queued".to_string())),
+            Inst::Commit => self.line("commit"),
+            Inst::Wait(ahead) => self.line(&format!("wait {ahead}")),
+            Inst::Release => self.line("release"),
+            Inst::Barrier => self.line("barrier"),
             Inst::Scatter {
                 dst, idx, src, lie, ..
             } => {

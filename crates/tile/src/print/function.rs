@@ -42,7 +42,7 @@ pub(super) fn print(core: &Core, f: &TileFn, out: &mut Lines) {
 fn declaration((name, ty): &(String, TileTy)) -> String {
     let elem = match ty.elem {
         Elem::F32 => String::new(),
-        Elem::I64 => format!("{} ", names::elem(ty.elem)),
+        Elem::I64 | Elem::Data => format!("{} ", names::elem(ty.elem)),
     };
     format!("{elem}{name}[{},{}]", axis(ty.rows), axis(ty.cols))
 }

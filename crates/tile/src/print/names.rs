@@ -4,7 +4,7 @@
 use crate::core::{Axis, Bin, CountFn, Elem, Layout, Port, Space};
 
 /// Words that no buffer, table, function, tile or scalar is called.
-pub(crate) const RESERVED: [&str; 46] = [
+pub(crate) const RESERVED: [&str; 53] = [
     "tile",
     "target",
     "heads",
@@ -51,6 +51,13 @@ pub(crate) const RESERVED: [&str; 46] = [
     "reduce_sum",
     "visible",
     "dim",
+    "async",
+    "inspect",
+    "queued",
+    "commit",
+    "wait",
+    "release",
+    "barrier",
 ];
 
 /// Whether a name can be read back.
@@ -80,7 +87,11 @@ macro_rules! words {
 
 words! {
     /// Element types.
-    elem elem_of Elem { Elem::I64 => "i64" Elem::I64, Elem::F32 => "f32" Elem::F32 }
+    elem elem_of Elem {
+        Elem::I64 => "i64" Elem::I64,
+        Elem::F32 => "f32" Elem::F32,
+        Elem::Data => "data" Elem::Data,
+    }
 }
 words! {
     /// Memory spaces.

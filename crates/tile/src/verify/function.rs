@@ -102,6 +102,12 @@ pub(super) fn check(core: &Core, f: &TileFn) -> Vec<VerifyError> {
         let detail = format!("mq {}, nk {}, D {}", f.mq, f.nk, f.head_dim);
         c.fail(Rule::Extents, None, detail);
     }
+    for (name, ty) in f.tiles.iter().chain(&f.temps) {
+        if ty.elem == Elem::Data {
+            let detail = format!("{name} is not computed with: functions take floats");
+            c.fail(Rule::Operand, None, detail);
+        }
+    }
     for (i, op) in f.body.iter().enumerate() {
         c.operands(i, op, lives);
     }

@@ -32,9 +32,7 @@ pub(super) fn check(core: &Core) -> Vec<VerifyError> {
         "header",
         format!("{h} heads, {kv} key/value heads, dimension {d}"),
     );
-    let bytes = (core.bufs.iter()).fold(0u64, |sum, b| {
-        sum.saturating_add(b.len.saturating_mul(b.elem.bytes()))
-    });
+    let bytes = (core.bufs.iter()).fold(0u64, |sum, b| sum.saturating_add(core.bytes(b)));
     limit(
         bytes <= BYTES,
         "header",
@@ -47,7 +45,7 @@ pub(super) fn check(core: &Core) -> Vec<VerifyError> {
         format!("plan tables of {plan} elements, more than {PLAN}"),
     );
     for f in &core.fns {
-        let bytes = temporaries(f);
+        let bytes = temporaries(core, f);
         limit(
             bytes <= BYTES,
             &f.name,
@@ -57,7 +55,7 @@ pub(super) fn check(core: &Core) -> Vec<VerifyError> {
     errors
 }
 
-fn temporaries(f: &TileFn) -> u64 {
+fn temporaries(core: &Core, f: &TileFn) -> u64 {
     let extent = |a: Axis| {
         u64::from(match a {
             Axis::One => 1,
@@ -68,6 +66,6 @@ fn temporaries(f: &TileFn) -> u64 {
     };
     f.temps.iter().fold(0u64, |sum, (_, t)| {
         let n = extent(t.rows).saturating_mul(extent(t.cols));
-        sum.saturating_add(n.saturating_mul(t.elem.bytes()))
+        sum.saturating_add(n.saturating_mul(t.elem.bytes(core.dtype)))
     })
 }

@@ -196,7 +196,12 @@ impl Verifier<'_> {
                 Lie::Cols { stride } => u64::from(stride) * width,
                 Lie::Rows => count.next_multiple_of(u64::from(self.core.key_step.max(1))) * width,
             };
-            if self.room(dst, Elem::F32, elements, Rule::MoveBounds) {
+            // Rows of tensors can be kept as they are.
+            let elem = match src {
+                View::Tensor { .. } => self.floats_of(dst),
+                View::Work { .. } => Elem::F32,
+            };
+            if self.room(dst, elem, elements, Rule::MoveBounds) {
                 self.written[dst.buf.0 as usize] = true;
             }
         }
@@ -216,6 +221,28 @@ impl Verifier<'_> {
                     format!("{} does not take a flag of 1", buf.name),
                 );
             }
+        }
+    }
+
+    /// The element type in which a place is read as floats.
+    fn floats_of(&self, p: Place) -> Elem {
+        let elem = self.core.bufs.get(p.buf.0 as usize).map(|b| b.elem);
+        match elem {
+            Some(Elem::Data) => Elem::Data,
+            Some(Elem::I64 | Elem::F32) | None => Elem::F32,
+        }
+    }
+
+    pub(super) fn inspect(&mut self, src: Place, width: u32, live: Val) {
+        if let Some(rows) = self.count(live, i64::MAX >> 20)
+            && self.room(
+                src,
+                self.floats_of(src),
+                rows.saturating_mul(u64::from(width)),
+                Rule::MoveBounds,
+            )
+        {
+            self.reads_buffer(src.buf);
         }
     }
 
@@ -285,7 +312,12 @@ impl Verifier<'_> {
         super::function::uses(f, &mut reads, &mut writes);
         for (i, (place, (name, ty))) in tiles.iter().zip(&f.tiles).enumerate() {
             let count = extent(f, ty.rows) * extent(f, ty.cols);
-            if !self.room(*place, ty.elem, count, Rule::CallPlaces) {
+            // What is only read may be rows of tensors as they are.
+            let elem = match ty.elem {
+                Elem::F32 if !writes[i] => self.floats_of(*place),
+                elem @ (Elem::F32 | Elem::I64 | Elem::Data) => elem,
+            };
+            if !self.room(*place, elem, count, Rule::CallPlaces) {
                 continue;
             }
             if reads[i] {

@@ -13,9 +13,7 @@ pub const SHARED_BYTES: u64 = 163 << 10;
 pub(super) fn check(core: &Core) -> Vec<VerifyError> {
     let mut errors: Vec<VerifyError> = core.bufs.iter().filter_map(declared).collect();
     let shared = core.bufs.iter().filter(|b| b.space == Space::Shared);
-    let bytes = shared.fold(0u64, |sum, b| {
-        sum.saturating_add(b.len.saturating_mul(b.elem.bytes()))
-    });
+    let bytes = shared.fold(0u64, |sum, b| sum.saturating_add(core.bytes(b)));
     if bytes > SHARED_BYTES {
         let detail = format!("{bytes} bytes of shared memory, more than {SHARED_BYTES}");
         errors.push(error("header", detail));
@@ -69,7 +67,13 @@ fn views(core: &Core, code: &[Inst], path: &str, out: &mut Vec<VerifyError>) {
             | Inst::Walk { .. }
             | Inst::If { .. }
             | Inst::Floats { .. }
-            | Inst::Call { .. } => None,
+            | Inst::Call { .. }
+            | Inst::Inspect(..)
+            | Inst::Queued(_)
+            | Inst::Commit
+            | Inst::Wait(_)
+            | Inst::Release
+            | Inst::Barrier => None,
         };
         if let Some(View::Work { buf, .. }) = view
             && let Some(b) = core.bufs.get(buf.0 as usize)
