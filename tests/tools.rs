@@ -222,9 +222,8 @@ fn what_a_picture_cannot_show_is_said() {
         svg.contains("Zero keys") && svg.contains("covered by no branch"),
         "{svg}"
     );
-    let many = format!(
-        "attention m {{ heads = 2, head_dim = 8\n for i in 0..14 {{ branch {{ segment = i + 4 }} }} }}\n"
-    );
+    let many =
+        "attention m { heads = 2, head_dim = 8\n for i in 0..14 { branch { segment = i + 4 } } }\n";
     fs::write(folder.path().join("m.attn"), many).expect("written");
     let svg = good(folder.path(), &["plot", "m.attn", "--seq-len", "50"]).text();
     assert!(svg.contains("2 more branches have no small picture"));
