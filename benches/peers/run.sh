@@ -27,12 +27,12 @@ for case in C2-f32 C2-f32-causal C2-bf16 C2-bf16-causal; do
     timed $case --engines $v4 original $hand --turns 2
 done
 for case in C1-f32 C1-f32-causal; do
-    peers check $case --engines $v4 original $hand --mkl shipped
+    peers check $case --engines $v4 $v3 original $hand --mkl shipped
     timed $case --engines $v4 $v3 original $hand --turns 3 --mkl shipped
     timed $case --engines $v4 original $hand --threads 2
 done
-peers check C1-f32 --engines x86_64-v4/share flex --label flex
-timed C1-f32 --engines x86_64-v4/share hand-views-head flex --turns 1 --label flex
+peers check G2048-f32 --engines x86_64-v4/share original hand-views-head flex --label flex
+timed G2048-f32 --engines x86_64-v4/share original hand-views-head flex --turns 2 --label flex
 for n in 4096 8192 16384 32768 65536; do
     dense=$([ $n -le 16384 ] && echo dense || true)
     peers check G$n-f32 --engines x86_64-v4/share original hand-views-head $dense
