@@ -50,6 +50,8 @@
 //! 32. On every way there is a barrier between a wait and the reads of its stage and between a release and the next fill of that
 //!     stage, between warps that touch the same float buffer in work or shared memory, one of them writing, and between a gather that
 //!     raises a flag and a load of it. Integer code is ordered by the backend. (30 to 32 are checked when all other rules hold.)
+//! 33. Functions that compute scores compare positions in a mask of them, and where they ask what is visible, in causal programs; in
+//!     others none does. (Under which guard is the caller's promise, which the interpreter checks.)
 //!
 //! Of a sum, difference or product that may leave 64 bits nothing is known: machine code wraps around, the interpreter faults.
 
@@ -138,6 +140,8 @@ pub enum Rule {
     Refill,
     /// 32
     Barrier,
+    /// 33
+    Positions,
 }
 
 impl Rule {

@@ -601,6 +601,31 @@ const DAMAGES: &[Damage] = &[
         let f = function(c, "step");
         (f.mq, f.nk) = (1 << 31, 5 << 28);
     }),
+    (
+        "causal scores that nothing compares",
+        Rule::Positions,
+        |c| {
+            for op in &mut function(c, "step").body {
+                if let OpKind::Mask { causal, .. } = &mut op.kind {
+                    *causal = None;
+                }
+            }
+        },
+    ),
+    (
+        "causal visibility without positions",
+        Rule::Positions,
+        |c| {
+            for op in &mut function(c, "step").body {
+                if let OpKind::Visible { causal, .. } = &mut op.kind {
+                    *causal = None;
+                }
+            }
+        },
+    ),
+    ("positions where nothing is causal", Rule::Positions, |c| {
+        c.causal = false;
+    }),
     ("counts that may be negative", Rule::Count, |c| {
         range_from(c, "lane_count", -1);
     }),
@@ -638,7 +663,7 @@ fn every_damage_breaks_its_rule() {
 
 #[test]
 fn every_rule_has_a_damage() {
-    for number in 1..=32 {
+    for number in 1..=33 {
         let covered = table().any(|(_, (_, rule, _))| rule.number() == number);
         assert!(covered, "no damaged program breaks rule {number}");
     }
