@@ -28,7 +28,13 @@ fn run(op: &Operator, layout: i32, shapes: &[Inputs]) -> Vec<Vec<u8>> {
     let folder = tempfile::tempdir().expect("a folder");
     let (core, program) = program(op, CpuTarget::Aarch64);
     let o = write(folder.path(), "op.o", &[program]);
-    let exe = link(folder.path(), &[GCC.name, "-static"], op, &core, &o);
+    let exe = link(
+        folder.path(),
+        &[GCC.name, "-std=c99", "-static"],
+        op,
+        &core,
+        &o,
+    );
     drive(&exe, &[QEMU.name], layout, -1, shapes)
 }
 

@@ -185,7 +185,6 @@ fn what_is_to_come_says_so() {
         &["bench", "good.attn"],
         &["plot", "good.attn"],
         &["cost", "good.attn"],
-        &["lsp"],
     ] {
         let run = attnc(folder.path(), arguments);
         assert_eq!(

@@ -215,7 +215,7 @@ fn an_object_of_several_bodies_serves_c_and_is_the_same_every_time() {
             std::fs::read(&o).expect("written")
                 == attnc_codegen_cpu::object("op.o", &[made()]).expect("an object")
         );
-        let exe = link(folder.path(), &["cc"], &op, &cores[1], &o);
+        let exe = link(folder.path(), &["cc", "-std=c99"], &op, &cores[1], &o);
         let want = shapes.each_ref().map(|x| in_memory(&op, &jit, x));
         for layout in [0, 1, 2] {
             assert!(

@@ -121,7 +121,7 @@ fn a_c_program_gets_the_bits_of_the_code_in_memory() {
         let (core, program) = program(&op, target);
         let jit = Jit::link(&program).expect("code");
         let o = write(folder.path(), "op.o", &[program]);
-        let exe = link(folder.path(), &["cc"], &op, &core, &o);
+        let exe = link(folder.path(), &["cc", "-std=c99"], &op, &core, &o);
         // Into a shared library, too: nothing undefined, nothing that depends on where the code stands.
         let shared = std::process::Command::new("cc")
             .arg("-shared")

@@ -8,6 +8,7 @@ mod support;
 use std::fs;
 
 use attnc_tensor::{Storage, TensorFile};
+use serde_json::Value;
 use support::*;
 
 #[test]
@@ -186,11 +187,79 @@ fn sizes_beyond_memory_are_refused_at_once() {
         assert!(start.elapsed().as_secs() < 5);
         assert_only(folder.path(), &["op.attn"]);
     }
-    let r = run(
-        folder.path(),
-        &["op.attn", "--seq-len", "8", "--threads", "1000000"],
-    );
+}
+
+#[test]
+fn thread_counts_are_bounded_on_every_backend() {
+    let folder = folder();
+    for backend in ["cpu", "interp-graph", "interp-tile", "oracle"] {
+        for (threads, code) in [("1025", 2), ("18446744073709551615", 2), ("64", 0)] {
+            let mut command = command(
+                folder.path(),
+                &["op.attn", "--seq-len", "8", "--threads", threads],
+            );
+            command.args(["--backend", backend, "--verify=all"]);
+            let r = finish(command.output().expect("the command runs"));
+            assert_eq!(r.code, Some(code), "{backend} {threads}: {}", r.err);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_of_the_address_space_is_seen_before_allocation() {
+    let folder = folder();
+    let command = command(folder.path(), &["op.attn", "--seq-len", "16M"]);
+    // A gigabyte and a half of tensors; a limit of one.
+    let limited = std::process::Command::new("sh")
+        .args(["-c", "ulimit -v 1000000; exec \"$0\" \"$@\""])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(folder.path())
+        .output();
+    let r = finish(limited.expect("sh runs"));
     assert_eq!(r.code, Some(1), "{}", r.err);
+    assert!(r.err.contains("are available"), "{}", r.err);
+}
+
+#[test]
+fn usage_errors_name_the_argument_and_are_json_where_json_is_asked_for() {
+    let folder = folder();
+    for (arguments, says) in [
+        (&["--seq-len", "-1"][..], "'-1' for '--seq-len"),
+        (
+            &["--seq-len", "8", "--threads", "-2"],
+            "'-2' for '--threads",
+        ),
+        (
+            &["--seq-len", "8", "--without", "sharing"],
+            "no rewrite rule `sharing`; the rules are flash,",
+        ),
+        (&[], "--seq-len"),
+    ] {
+        for json in [false, true] {
+            let mut command = command(folder.path(), &["op.attn"]);
+            command.args(arguments);
+            if json {
+                command.args(["--error-format", "json"]);
+            }
+            let r = finish(command.output().expect("the command runs"));
+            assert_eq!(r.code, Some(2), "{arguments:?}: {}", r.err);
+            assert!(r.err.contains(says), "{arguments:?}: {}", r.err);
+            if json {
+                let last = r.err.lines().last().expect("a line");
+                let line: Value = serde_json::from_str(last).expect("one object");
+                assert_eq!(
+                    (&line["severity"], &line["file"]),
+                    (&"error".into(), &Value::Null)
+                );
+                assert!(
+                    line["message"].as_str().is_some_and(|m| m.contains(says)),
+                    "{line}"
+                );
+            }
+        }
+    }
 }
 
 #[test]
@@ -211,7 +280,8 @@ fn outputs_that_cannot_be_written_are_errors() {
             "{place}: {}",
             r.err
         );
-        assert!(r.out.is_empty(), "{}", r.out);
+        // The name of the file written beside is nobody's business.
+        assert!(r.out.is_empty() && !r.err.contains("tmp"), "{}", r.err);
         assert_only(folder.path(), &["op.attn"]);
     }
 }

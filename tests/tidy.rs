@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Floors, lowest first (ARCHITECTURE.md): a crate imports only from lower ones.
-const FLOORS: [(&str, u32); 17] = [
+const FLOORS: [(&str, u32); 18] = [
     ("diag", 0),
     ("tensor", 0),
     ("ptx", 1),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, u32); 17] = [
     ("rewrite", 4),
     ("schedule", 4),
     ("interp", 4),
+    ("lsp", 4),
     ("codegen-cpu", 5),
     ("runtime", 6),
     ("attnc", 7),

@@ -198,6 +198,7 @@ fn what_the_verifier_accepts_stays_within_bounds() {
                             FaultKind::Uninitialised { .. }
                                 | FaultKind::Race { .. }
                                 | FaultKind::Missing { .. }
+                                | FaultKind::Acausal
                         ) =>
                     {
                         wrong.push(format!("{name}: {fault}, N = {n}"));
@@ -209,6 +210,52 @@ fn what_the_verifier_accepts_stays_within_bounds() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(rejected > 100 && accepted > 100, "{rejected}, {accepted}");
+}
+
+/// Changes the scalar arguments of every call of `step`.
+fn steps(code: &mut [Inst], step: u32, f: &mut impl FnMut(&mut Vec<attnc_tile::core::Val>)) {
+    for inst in code {
+        match inst {
+            Inst::For { body, .. } | Inst::Walk { body, .. } => steps(body, step, f),
+            Inst::If { then, els, .. } => {
+                steps(then, step, f);
+                steps(els, step, f);
+            }
+            Inst::Call { f: id, scalars, .. } if id.0 == step => f(scalars),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn positions_that_are_not_compared_where_they_must_be_are_a_fault() {
+    let good = lower(&nest(Combine::Stream, true, false, false), &schedule()).expect("limits");
+    let run = |core: &Core| {
+        let (q, k, v) = (tensor(37, 2, 0), tensor(37, 1, 1), tensor(37, 1, 2));
+        tile::run(core, &q.view(), &k.view(), &v.view(), 1).map_err(|fault| fault.kind)
+    };
+    assert!(run(&good).is_ok());
+    let mut core = good;
+    let step = core
+        .fns
+        .iter()
+        .position(|f| f.name == "step")
+        .expect("there is one") as u32;
+    let never = attnc_tile::core::Val(core.vals);
+    core.vals += 1;
+    core.body.insert(0, Inst::Const(never, 0));
+    let mixed = core.fns[step as usize]
+        .scalars
+        .iter()
+        .position(|s| s == "mixed");
+    let mixed = mixed.expect("step compares where tiles are mixed");
+    steps(&mut core.body, step, &mut |scalars| scalars[mixed] = never);
+    assert_eq!(
+        verify::core(&core),
+        Ok(()),
+        "which queries see which keys is not the verifier's"
+    );
+    assert_eq!(run(&core).err(), Some(FaultKind::Acausal));
 }
 
 /// Every program that differs from `good` by one instruction of stages or barriers.

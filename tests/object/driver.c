@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 OR MIT
- * Calls an operator of an object file as a C program would. Compiled with -DOP=name -DHEADER="name.h" -DH=.. -DKV=.. -DD=.. -DELEM=type.
+ * Calls an operator of an object file as a C program would: C99, or C++. Compiled with -DOP=name -DHEADER="name.h" -DH=.. -DKV=..
+ * -DD=.. -DELEM=type, and -DHASHED where the object holds the hash of the header.
  * Arguments: LAYOUT LEVEL BATCH N FILE ... (three more each for further shapes). FILE holds q, k, v in tokens-major order; FILE.out
  * receives out and lse. LAYOUT: 0 tokens-major, 1 head-major, 2 padded. LEVEL: -1 as `plan` chose, else the body to take.
- * Memory around the tensors is poisoned and looked at afterwards; `run` in pieces must give the bits of `forward`. */
+ * Memory around the tensors is poisoned and looked at afterwards; `run` in pieces, by two threads, must give the bits of `forward`. */
 #include HEADER
+#include HEADER
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +34,8 @@ static int64_t B, N;
 static int layout;
 
 static tensor make(int64_t heads) {
-    tensor t = {0};
+    tensor t;
+    memset(&t, 0, sizeof t);
     t.heads = heads;
     int64_t pad = layout == 2 ? 3 : 0, rows = N + (layout == 2 ? 2 : 0);
     if (layout == 1) {
@@ -41,7 +45,7 @@ static tensor make(int64_t heads) {
     }
     t.n = B * t.stride[0] + 128;
     t.bytes = (size_t)t.n * sizeof(ELEM);
-    t.base = malloc(t.bytes);
+    t.base = (unsigned char *)malloc(t.bytes);
     check(t.base != 0, "no memory");
     memset(t.base, 0xff, t.bytes); /* not a number, in every type */
     t.at = (ELEM *)t.base + 64;
@@ -62,10 +66,24 @@ static void rows(tensor *t, ELEM *flat, int in, int poison) {
             }
 }
 static void *aligned(size_t bytes) {
-    unsigned char *p = malloc(bytes + 64);
+    unsigned char *p = (unsigned char *)malloc(bytes + 64);
     check(p != 0, "no memory");
     memset(p, 0xff, bytes + 64);
     return p + (64 - (uintptr_t)p % 64) % 64;
+}
+
+/* A range of tasks for a thread. */
+typedef struct {
+    const NAME(_plan_t) *plan;
+    int64_t first, last;
+    void *work;
+    int code;
+} piece;
+
+static void *run_piece(void *x) {
+    piece *p = (piece *)x;
+    p->code = NAME(_run)(p->plan, p->first, p->last, p->work);
+    return 0;
 }
 
 static void shape(const char *file, int level) {
@@ -74,14 +92,14 @@ static void shape(const char *file, int level) {
     FILE *f = fopen(file, "rb");
     check(f != 0, "no input");
     tensor *in[3] = {&q, &k, &v};
-    ELEM *flat = malloc(count[0] * sizeof(ELEM) + 1);
+    ELEM *flat = (ELEM *)malloc(count[0] * sizeof(ELEM) + 1);
     for (int i = 0; i < 3; i++) {
         check(fread(flat, sizeof(ELEM), count[i], f) == count[i], "short input");
         rows(in[i], flat, 1, 0);
     }
     fclose(f);
     int64_t pitch = N + (layout == 2 ? 5 : 0), lses = B * H * pitch;
-    float *lse = malloc((size_t)lses * 4), *again = malloc((size_t)lses * 4);
+    float *lse = (float *)malloc((size_t)lses * 4), *again = (float *)malloc((size_t)lses * 4);
     memset(lse, 0xff, (size_t)lses * 4);
     memset(again, 0xff, (size_t)lses * 4);
     NAME(_args) a = {sizeof(NAME(_args)), ATTNC_ABI, q.at, k.at, v.at, out.at, lse, B, N, {0}, {0}, {0}, {0}, {H * pitch, pitch}};
@@ -123,12 +141,13 @@ static void shape(const char *file, int level) {
     check(NAME(_run)(&plan, 0, 1, 0) == ATTNC_ERROR_WORKSPACE, "null workspace");
     check(NAME(_run)(&plan, 0, 1, (char *)one + 8) == ATTNC_ERROR_WORKSPACE, "askew workspace");
 
-    /* Pieces, last first, in two workspaces; the arguments were copied. */
+    /* Pieces, by two threads, each with its workspace; the arguments were copied. */
     memset(&a, 0, sizeof a);
     int64_t middle = tasks / 3;
-    check(NAME(_run)(&plan, middle, tasks, one) == 0, "run");
-    check(NAME(_run)(&plan, 0, middle, two) == 0, "run");
-    f = 0;
+    piece pieces[2] = {{&plan, middle, tasks, one, 1}, {&plan, 0, middle, two, 1}};
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) check(pthread_create(threads + i, 0, run_piece, pieces + i) == 0, "thread");
+    for (int i = 0; i < 2; i++) check(pthread_join(threads[i], 0) == 0 && pieces[i].code == 0, "run");
     char name[4096];
     snprintf(name, sizeof name, "%s.out", file);
     f = fopen(name, "wb");
@@ -140,7 +159,7 @@ static void shape(const char *file, int level) {
 
     /* Serially, in one piece: the same bits (of the body that `plan` chose). */
     if (level < 0) {
-        ELEM *second = malloc(count[3] * sizeof(ELEM) + 1);
+        ELEM *second = (ELEM *)malloc(count[3] * sizeof(ELEM) + 1);
         rows(&out, flat, 0, 1);
         a = plan.args, a.lse = again;
         check(NAME(_forward)(&a, two) == 0, "forward");
@@ -165,6 +184,9 @@ static void shape(const char *file, int level) {
 }
 
 int main(int argc, char **argv) {
+#ifdef HASHED
+    check(strcmp(NAME(_hash), CAT(ATTNC_, OP, _HASH)) == 0, "the object's hash is not the header's");
+#endif
     check(argc >= 6 && (argc - 3) % 3 == 0, "arguments");
     layout = atoi(argv[1]);
     for (int i = 3; i < argc; i += 3) {

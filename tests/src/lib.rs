@@ -3,4 +3,5 @@
 
 pub mod corpus;
 pub mod engines;
+pub mod fuzz;
 pub mod random;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use attnc::pipeline::{self, Choices};
 use attnc::{Amount, Inputs, Signature, VerifyOptions};
-use attnc_codegen_cpu::{CpuTarget, Jit, Program, compile, header, object};
+use attnc_codegen_cpu::{CpuTarget, Declared, Jit, Program, compile, header, object};
 use attnc_spec::Operator;
 use attnc_tensor::{Bounds, DType, Elem, Place, Tensor};
 use attnc_tile::core::Core;
@@ -62,10 +62,16 @@ pub(crate) fn in_memory(op: &Operator, jit: &Jit, x: &Inputs) -> Vec<u8> {
     [out.bytes(), lse.bytes()].concat()
 }
 
-/// Compiles the driver for `op` against an object file; `cc` and its options come first.
+/// Compiles the driver for `op` against an object file, with a header of `core` alone; `cc` and its options come first.
 pub(crate) fn link(folder: &Path, cc: &[&str], op: &Operator, core: &Core, o: &Path) -> PathBuf {
     let head = folder.join(format!("{}.h", op.name));
-    std::fs::write(&head, header(core)).expect("can be written");
+    let declared = Declared::of(core, "");
+    std::fs::write(&head, header(&[declared])).expect("can be written");
+    driver(folder, cc, op, &head, o)
+}
+
+/// Compiles the driver for `op` against an object file and its header; not one warning is let pass.
+pub(crate) fn driver(folder: &Path, cc: &[&str], op: &Operator, head: &Path, o: &Path) -> PathBuf {
     let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("object/driver.c");
     let exe = folder.join(format!("{}.exe", op.name));
     let elem = match op.dtype {
@@ -74,17 +80,25 @@ pub(crate) fn link(folder: &Path, cc: &[&str], op: &Operator, core: &Core, o: &P
     };
     let made = Command::new(cc[0])
         .args(&cc[1..])
-        .args(["-std=c11", "-O1", "-Wall", "-Werror", "-I"])
-        .arg(folder)
+        .args([
+            "-O1",
+            "-Wall",
+            "-Wextra",
+            "-pedantic",
+            "-Werror",
+            "-pthread",
+        ])
         .args([
             format!("-DOP={}", op.name),
-            format!("-DHEADER=\"{}.h\"", op.name),
+            format!("-DHEADER=\"{}\"", head.display()),
             format!("-DH={}", op.heads),
             format!("-DKV={}", op.kv_heads),
             format!("-DD={}", op.head_dim),
             format!("-DELEM={elem}"),
         ])
         .arg(&driver)
+        // What follows is no source text, whatever language was asked for.
+        .args(["-x", "none"])
         .arg(o)
         .arg("-o")
         .arg(&exe)

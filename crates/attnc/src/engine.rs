@@ -200,6 +200,7 @@ impl From<LaunchError> for EngineError {
             | LaunchError::Stride { .. }
             | LaunchError::Overlap { .. }
             | LaunchError::Plan(_)
+            | LaunchError::Tasks { .. }
             | LaunchError::Threads(_) => EngineError::Launch(e),
         }
     }

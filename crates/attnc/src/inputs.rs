@@ -64,6 +64,26 @@ pub enum InputError {
     /// The allocator refused.
     #[error(transparent)]
     Memory(#[from] TensorError),
+    /// The system gives no threads to make or cast them with.
+    #[error("cannot start {threads} threads: {reason}")]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// Workers for filling tensors, one for each core. Rayon's own pool would panic where the system gives no threads.
+fn workers() -> Result<rayon::ThreadPool, InputError> {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .map_err(|e| InputError::Threads {
+            threads,
+            reason: e.to_string(),
+        })
 }
 
 fn check_size(s: &Signature, batch: u64, seq_len: u64) -> Result<(usize, usize), InputError> {
@@ -95,12 +115,14 @@ impl Inputs {
     ) -> Result<Inputs, InputError> {
         let (batch, seq_len) = check_size(s, batch, seq_len)?;
         let keys = s.key_shape(batch, seq_len);
-        Ok(Inputs {
-            q: normal_tensor(s.dtype, &s.query_shape(batch, seq_len), seed, 0)?,
-            k: normal_tensor(s.dtype, &keys, seed, 1)?,
-            v: normal_tensor(s.dtype, &keys, seed, 2)?,
-            batch,
-            seq_len,
+        workers()?.install(|| {
+            Ok(Inputs {
+                q: normal_tensor(s.dtype, &s.query_shape(batch, seq_len), seed, 0)?,
+                k: normal_tensor(s.dtype, &keys, seed, 1)?,
+                v: normal_tensor(s.dtype, &keys, seed, 2)?,
+                batch,
+                seq_len,
+            })
         })
     }
 
@@ -137,12 +159,14 @@ impl Inputs {
             file.storage(tensor)?;
         }
         check_size(s, batch as u64, seq_len as u64)?;
-        Ok(Inputs {
-            q: file.load_as("q", s.dtype)?,
-            k: file.load_as("k", s.dtype)?,
-            v: file.load_as("v", s.dtype)?,
-            batch,
-            seq_len,
+        workers()?.install(|| {
+            Ok(Inputs {
+                q: file.load_as("q", s.dtype)?,
+                k: file.load_as("k", s.dtype)?,
+                v: file.load_as("v", s.dtype)?,
+                batch,
+                seq_len,
+            })
         })
     }
 

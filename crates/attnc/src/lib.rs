@@ -9,6 +9,7 @@
 //! [`Source`] may be the text of a later stage, [`Compiler::engine`] makes the [`Engine`] of any [`Backend`], [`execute()`] calls and times it,
 //! [`verify()`] compares with the oracle, [`RunReport`] tells.
 
+mod ahead;
 mod attention;
 mod call;
 mod compiler;
@@ -18,6 +19,7 @@ pub mod files;
 mod graph_engine;
 mod inputs;
 mod kernel;
+mod manifest;
 pub mod memory;
 mod oracle_engine;
 pub mod pipeline;
@@ -29,13 +31,15 @@ mod target;
 mod tile_engine;
 mod verify;
 mod views;
+pub mod writing;
 
 pub use half;
 
+pub use ahead::{BuildError, Built, BuiltFile, build};
 pub use attention::{Attention, AttentionError, AttentionFile, Diagnostics};
-pub use attnc_codegen_cpu::{CodegenError, CpuTarget, Program, asm, header};
+pub use attnc_codegen_cpu::{CodegenError, CpuTarget, Program, asm};
 pub use attnc_oracle::{OracleError, RowId, madds_formula};
-pub use attnc_runtime::{LaunchError, Pool, Workers, machine};
+pub use attnc_runtime::{LaunchError, MAX_THREADS, Pool, Workers, machine};
 pub use attnc_spec::{
     Branch, ContentHash, Gradient, InvalidOperator, Offsets, Operator, OperatorBuilder,
     OperatorError, Precision, Profile, Ragged, Rows, Segment, ZeroLse,
@@ -47,6 +51,7 @@ pub use engine::{Backend, CacheUse, Engine, EngineError, Executed};
 pub use execute::{ExecuteError, Outcome, Progress, execute, median};
 pub use inputs::{InputError, Inputs};
 pub use kernel::Kernel;
+pub use manifest::{MANIFEST_SCHEMA, ManifestError};
 pub use oracle_engine::OracleEngine;
 pub use report::{Facts, RunReport, Verification};
 pub use rows::{RowIds, sample};

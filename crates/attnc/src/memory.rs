@@ -5,14 +5,34 @@
 
 use std::fs;
 
-/// Bytes that can be allocated now, as far as the system tells: Linux's `MemAvailable`, bounded by the control group's limit. `None` where nothing is told.
+/// Bytes that can be allocated now, as far as the system tells: Linux's `MemAvailable`, bounded by the control group's limit and by what the
+/// process's limit of address space (`ulimit -v`) leaves. `None` where nothing is told.
 pub fn available() -> Option<u64> {
     let info = fs::read_to_string("/proc/meminfo").ok()?;
     let free = mem_available(&info)?;
     let limit = fs::read_to_string("/sys/fs/cgroup/memory.max")
         .ok()
         .and_then(|text| text.trim().parse::<u64>().ok());
-    Some(limit.map_or(free, |l| l.min(free)))
+    let address_space = fs::read_to_string("/proc/self/limits")
+        .ok()
+        .zip(fs::read_to_string("/proc/self/status").ok())
+        .and_then(|(limits, status)| address_space_left(&limits, &status));
+    [limit, address_space]
+        .into_iter()
+        .flatten()
+        .chain([free])
+        .min()
+}
+
+/// What the limit of the address space leaves; `None` where there is no limit.
+fn address_space_left(limits: &str, status: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|l| l.strip_prefix("Max address space"))?;
+    let limit: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmSize:"))?;
+    let used: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(limit.saturating_sub(used.checked_mul(1024)?))
 }
 
 fn mem_available(info: &str) -> Option<u64> {
@@ -58,6 +78,12 @@ mod tests {
         let text = "MemTotal:       10 kB\nMemAvailable:    3 kB\n";
         assert_eq!(mem_available(text), Some(3072));
         assert_eq!(mem_available("nothing"), None);
+        let limits =
+            "Limit  Soft Limit  Hard Limit  Units\nMax address space  4096000  unlimited  bytes\n";
+        let status = "VmPeak:  9 kB\nVmSize:  1000 kB\n";
+        assert_eq!(address_space_left(limits, status), Some(3_072_000));
+        let unlimited = limits.replace("4096000", "unlimited");
+        assert_eq!(address_space_left(&unlimited, status), None);
         assert_eq!(readable(512), "512 B");
         assert_eq!(readable(3 << 30), "3.0 GiB");
         assert_eq!(readable(u128::from(u64::MAX)), "16.0 EiB");

@@ -44,7 +44,7 @@ impl Engine for TileEngine {
     }
     fn forward(&self, mut call: Call<'_>) -> Result<Executed, EngineError> {
         call.check(&self.signature)?;
-        let threads = call.workers.width() as u32;
+        let threads = u32::try_from(call.workers.width()).unwrap_or(u32::MAX);
         let got = attnc_interp::tile::run(&self.core, &call.q, &call.k, &call.v, threads)?;
         copy_into(&mut call.out, &got.out);
         if let Some(lse) = &mut call.lse {

@@ -204,13 +204,13 @@ pub(crate) struct CompileArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TensorArgs {
     /// Sequence length of generated tensors. Counts accept suffixes: 32k is 32768.
-    #[arg(long, value_name = "N", value_parser = count, required_unless_present = "input")]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, required_unless_present = "input")]
     pub(crate) seq_len: Option<u64>,
     /// Batch size of generated tensors (default 1).
-    #[arg(long, value_name = "B", value_parser = count)]
+    #[arg(long, value_name = "B", value_parser = count, allow_negative_numbers = true)]
     pub(crate) batch: Option<u64>,
     /// Seed of generated tensors (default 0).
-    #[arg(long, value_name = "S", value_parser = count)]
+    #[arg(long, value_name = "S", value_parser = count, allow_negative_numbers = true)]
     pub(crate) seed: Option<u64>,
     /// Tensors `q` [B,N,H,D], `k` and `v` [B,N,H_kv,D] to read.
     #[arg(long, value_name = "FILE.safetensors", conflicts_with_all = ["seq_len", "batch", "seed"])]

@@ -3,7 +3,7 @@
 
 use attnc::CpuTarget;
 use attnc::machine::{Cpu, Machine};
-use attnc::pipeline::{Choices, Plan};
+use attnc::pipeline::{Choices, Plan, rules};
 
 use crate::args::{CompileArgs, PlanChoice, TargetName};
 use crate::failure::Failure;
@@ -45,6 +45,17 @@ pub(crate) fn choices(args: &CompileArgs) -> Result<Choices, Failure> {
         Some(PlanChoice::Share) => Plan::Share,
         Some(PlanChoice::Each) => Plan::Each,
     };
+    if let Some(name) = args
+        .without
+        .iter()
+        .find(|w| !rules().iter().any(|r| r.name == **w))
+    {
+        let known: Vec<&str> = rules().iter().map(|r| r.name).collect();
+        return Err(Failure::Usage(format!(
+            "there is no rewrite rule `{name}`; the rules are {}",
+            known.join(", ")
+        )));
+    }
     Ok(Choices {
         plan,
         without: args.without.clone(),

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use attnc::AttentionFile;
 use attnc::files::DiskLoader;
+use attnc::{Attention, AttentionFile};
 use attnc_diag::{Diagnostic, Severity, SourceMap, render_json, render_text};
 use attnc_spec::{Operator, Resolution, resolve};
 
@@ -155,6 +155,22 @@ impl Context {
         } else {
             Ok(())
         }
+    }
+
+    /// The operators of a verb that works on all of a file: the one of `--name`, else every attention of the file, or of what it imports
+    /// where it has none.
+    ///
+    /// # Errors
+    /// [`Failure::Reported`] for a file with mistakes, [`Failure::Attention`].
+    pub(crate) fn attentions(&self, file: &Path) -> Result<Vec<Attention>, Failure> {
+        let file = AttentionFile::new(self.resolve_loaded(vec![read_named(file)])?)?;
+        Ok(match &self.options.name {
+            Some(name) => vec![file.get(name)?],
+            None => {
+                file.first()?;
+                file.attentions().to_vec()
+            }
+        })
     }
 
     /// The operator that a verb works on: `--name`, else the file's first attention, with a note naming the others.

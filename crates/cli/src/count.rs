@@ -32,6 +32,17 @@ pub(crate) fn positive(text: &str) -> Result<u64, CountError> {
     }
 }
 
+/// Most worker threads.
+const MAX_THREADS: u64 = attnc::MAX_THREADS as u64;
+
+/// A number of worker threads.
+pub(crate) fn threads(text: &str) -> Result<u64, CountError> {
+    match positive(text)? {
+        n if n > MAX_THREADS => Err(CountError::Threads),
+        n => Ok(n),
+    }
+}
+
 /// Why a text is no count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CountError {
@@ -44,6 +55,9 @@ pub(crate) enum CountError {
     /// 0 where at least 1 is needed.
     #[error("the count must be at least 1")]
     Zero,
+    /// More threads than are started.
+    #[error("there are at most {MAX_THREADS} threads")]
+    Threads,
 }
 
 #[cfg(test)]
@@ -71,5 +85,8 @@ mod tests {
         assert_eq!(count("18446744073709551616"), Err(CountError::TooLarge));
         assert_eq!(count("17179869184G"), Err(CountError::TooLarge));
         assert_eq!(positive("0"), Err(CountError::Zero));
+        assert_eq!(threads("1k"), Ok(MAX_THREADS));
+        assert_eq!(threads("1025"), Err(CountError::Threads));
+        assert_eq!(threads("0"), Err(CountError::Zero));
     }
 }

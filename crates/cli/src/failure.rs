@@ -2,7 +2,6 @@
 //! The ways in which a verb fails, each with one clear message. Mistakes in `.attn` files are diagnostics and were printed before.
 
 use std::io;
-use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -34,6 +33,9 @@ pub(crate) enum Failure {
     /// A graph that has no JSON form: none has.
     #[error(transparent)]
     Json(#[from] attnc_graph::JsonError),
+    /// Compiling ahead of time was refused.
+    #[error(transparent)]
+    Build(#[from] attnc::BuildError),
     /// Arguments that do not go together and that clap cannot tell.
     #[error("{0}")]
     Usage(String),
@@ -44,13 +46,8 @@ pub(crate) enum Failure {
     #[error("cannot write to standard output: {0}")]
     Stdout(#[source] io::Error),
     /// A file could not be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Write(attnc::writing::WriteError),
     /// The file has no attention, or none of the name asked for.
     #[error(transparent)]
     Attention(#[from] attnc::AttentionError),
@@ -89,6 +86,9 @@ pub(crate) enum Failure {
         /// The worst row, in words.
         worst: String,
     },
+    /// The client of `lsp` left without saying so.
+    #[error("the editor left without `shutdown`")]
+    Hangup,
     /// `fmt --check` found files to format.
     #[error("{0} not formatted; `attnc fmt` without --check formats in place")]
     NotFormatted(String),
@@ -99,15 +99,17 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failure::ClosedPipe => 0,
-            Failure::Usage(_) => 2,
+            Failure::Usage(_)
+            | Failure::Build(attnc::BuildError::Families(..) | attnc::BuildError::Bundle(_)) => 2,
             Failure::Reported
             | Failure::NotBuiltYet(_)
             | Failure::Lacking { .. }
             | Failure::Compile(_)
             | Failure::Codegen(_)
+            | Failure::Build(_)
             | Failure::Json(_)
             | Failure::Stdout(_)
-            | Failure::Write { .. }
+            | Failure::Write(_)
             | Failure::Attention(_)
             | Failure::Stage { .. }
             | Failure::StageText { .. }
@@ -115,6 +117,7 @@ impl Failure {
             | Failure::Engine(_)
             | Failure::Execute(_)
             | Failure::Unverified { .. }
+            | Failure::Hangup
             | Failure::NotFormatted(_) => 1,
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! Messages on standard error and what clap has to say. A closed standard error is nobody's failure.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -18,7 +19,16 @@ pub(crate) fn stderr(text: &str) {
 /// What clap has to say: help and version on standard output (0, or 1 if it cannot be written), usage errors on standard error (2).
 pub(crate) fn clap_message(error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
-        stderr(&error.render().to_string());
+        let text = error.render().to_string();
+        stderr(&match asked_format(std::env::args_os()) {
+            ErrorFormat::Text => text,
+            // The first paragraph says what is wrong; what follows is usage for people.
+            ErrorFormat::Json => {
+                let what = text.split("\n\n").next().unwrap_or(&text);
+                let what = what.strip_prefix("error: ").unwrap_or(what);
+                message_line("error", what, ErrorFormat::Json)
+            }
+        });
         return ExitCode::from(2);
     }
     let mut out = io::stdout().lock();
@@ -34,6 +44,20 @@ pub(crate) fn clap_message(error: &clap::Error) -> ExitCode {
             ));
             ExitCode::from(1)
         }
+    }
+}
+
+/// The form of messages that a command line asks for which clap could not read.
+fn asked_format(args: impl Iterator<Item = OsString>) -> ErrorFormat {
+    let args: Vec<OsString> = args.take_while(|arg| arg != "--").collect();
+    let json = args.iter().any(|arg| arg == "--error-format=json")
+        || args
+            .windows(2)
+            .any(|pair| pair[0] == "--error-format" && pair[1] == "json");
+    if json {
+        ErrorFormat::Json
+    } else {
+        ErrorFormat::Text
     }
 }
 

@@ -28,7 +28,7 @@ mod tiles;
 pub use compile::{Part, compile, compile_parts};
 pub use detect::Detect;
 pub use features::{Feature, Features};
-pub use header::header;
+pub use header::{Declared, header, plan_bytes, workspace_bytes};
 pub use jit::Jit;
 pub use layout::{
     ABI, Args, ERROR_ABI, ERROR_MACHINE, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE,

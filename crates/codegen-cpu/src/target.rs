@@ -93,6 +93,14 @@ impl Level {
 }
 
 impl Family {
+    /// The name, as the standard library spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::X86_64 => "x86_64",
+            Family::Aarch64 => "aarch64",
+        }
+    }
+
     /// The family of the machine this runs on.
     pub fn here() -> Option<Family> {
         match std::env::consts::ARCH {

@@ -75,9 +75,16 @@ pub enum RewriteError {
         /// Which.
         what: String,
     },
+    /// A rule that united what differs: a bug of the rule.
+    #[error("a rewrite rule united what differs: {what}")]
+    Contradiction {
+        /// The two facts.
+        what: String,
+    },
     /// A proof that would take minutes and fill the screen for days.
     #[error(
-        "a proof of {branches} branches is too long: its text grows with the square of their number; at most {MAX_PROVED} are proved"
+        "a proof of {branches} branches is too long: its text grows with the square of their number; at most {MAX_PROVED} are proved; \
+         `emit --stage graph` and `emit --stage fused` show its two ends, and an operator with fewer of the branches its steps"
     )]
     Unproved {
         /// How many there are.
@@ -140,7 +147,8 @@ pub fn optimize(graph: &OpGraph, options: &Options) -> Result<Optimized, Rewrite
         .with_iter_limit(4 * branches + 64)
         .with_node_limit(options.node_limit)
         .with_time_limit(std::time::Duration::from_secs(u64::from(u32::MAX)))
-        .with_scheduler(SimpleScheduler);
+        .with_scheduler(SimpleScheduler)
+        .with_hook(|r| r.egraph.analysis.contradiction.clone().map_or(Ok(()), Err));
     // Family by family, so that long chains are not searched for rules whose turn has not come; the last run, of all rules, finds
     // nothing new or goes on until it does: the e-graph is saturated whatever the order was.
     for rules in families(cap, &options.without).iter().chain([&table]) {
@@ -149,6 +157,9 @@ pub fn optimize(graph: &OpGraph, options: &Options) -> Result<Optimized, Rewrite
         if !matches!(runner.stop_reason, Some(StopReason::Saturated)) {
             break;
         }
+    }
+    if let Some(what) = &runner.egraph.analysis.contradiction {
+        return Err(RewriteError::Contradiction { what: what.clone() });
     }
     match &runner.stop_reason {
         Some(StopReason::Saturated) | None => {}

@@ -272,3 +272,74 @@ fn a_thousand_branches_fuse_within_the_limits() {
             .any(|n| matches!(best.graph.op(n), Op::Softmax | Op::Scatter | Op::Merge)),
     );
 }
+
+/// What a rule with these two sides would be told.
+fn united(left: &str, right: &str) -> Option<String> {
+    let facts = crate::facts::Facts {
+        displaced: false,
+        zero_keys: false,
+        contradiction: None,
+    };
+    let mut g = crate::facts::Graph::new(facts);
+    let [a, b] = [left, right].map(|side| g.add_expr(&side.parse().expect("a term")));
+    g.union(a, b);
+    g.rebuild();
+    g.analysis.contradiction
+}
+
+#[test]
+fn a_rule_that_loses_or_doubles_a_branch_contradicts_itself() {
+    let once = |terms: &str| format!("(once aligned masked {terms})");
+    let (b, c) = ("(br 4 1)", "(br 8 2)");
+    let [one, two] = [once(&format!("(x 1 {b})")), once(&format!("(x 2 {b})"))];
+    let both = once(&format!("(x 1 {b}) (x 1 {c})"));
+    let more = once(&format!("(x 2 {b}) (x 1 {c})"));
+    let other = once(&format!("(x 1 {c})"));
+    let attend = |bag: &str| format!("(attend exp 0.5 q k v {bag})");
+    let holds = [
+        (format!("(sum {one} {one})"), two.clone()),
+        (format!("(sum {one} {other})"), both.clone()),
+        (format!("(sum {one} {both})"), more.clone()),
+        (format!("(sum (sum {other} {one}) {one})"), more.clone()),
+        (
+            format!("(join {} {})", attend(&one), attend(&other)),
+            attend(&both),
+        ),
+        (
+            format!("(fold exp 0.5 {} q k v {one})", attend(&both)),
+            attend(&more),
+        ),
+        (once("(x 3 (br whole 1))"), "(dense 3)".to_owned()),
+        (
+            format!("(scatter (pv (softmax (qk (gather-query {b} q) (gather-key {b} k))) v))"),
+            format!("(finish {})", attend(&one)),
+        ),
+    ];
+    for (left, right) in &holds {
+        assert_eq!(united(left, right), None, "{left} = {right}");
+    }
+    let wrong = [
+        (format!("(sum {one} {one})"), one.clone()),
+        (format!("(sum {one} {both})"), both.clone()),
+        (format!("(sum {one} {other})"), two.clone()),
+        (
+            format!("(join {} {})", attend(&one), attend(&other)),
+            attend(&one),
+        ),
+        (
+            format!("(fold exp 0.5 {} q k v {one})", attend(&both)),
+            attend(&both),
+        ),
+        (once("(x 3 (br whole 1))"), "(dense 1)".to_owned()),
+        (once("(x 1 (br whole 2))"), "(dense 1)".to_owned()),
+        (one.clone(), format!("(once displaced masked (x 1 {b}))")),
+        ("0.5".to_owned(), "0.25".to_owned()),
+        (
+            format!("(scatter (pv (softmax (qk (gather-query {b} q) (gather-key {b} k))) v))"),
+            format!("(finish {})", attend(&two)),
+        ),
+    ];
+    for (left, right) in &wrong {
+        assert!(united(left, right).is_some(), "{left} = {right}");
+    }
+}

@@ -64,6 +64,16 @@ pub enum LaunchError {
     /// The generated plan refused the arguments.
     #[error("the launch plan refused the arguments: {0}")]
     Plan(&'static str),
+    /// A number of tasks that no right program has: each writes rows of its own.
+    #[error(
+        "the program has {tasks} tasks for {rows} rows of output; each task writes at least one row, and no other writes it"
+    )]
+    Tasks {
+        /// Tasks of the program's plan.
+        tasks: i64,
+        /// B * H * N.
+        rows: u64,
+    },
     /// Threads could not be started.
     #[error("the thread pool could not be started: {0}")]
     Threads(String),
@@ -157,8 +167,12 @@ pub fn launch(jit: &Jit, mut l: Launch<'_>, watch: Watch<'_>) -> Result<Stats, L
     if tasks < 0 {
         return Err(LaunchError::Plan(refusal(tasks)));
     }
-    if tasks == 0 {
+    let rows = (batch * seq_len * heads) as u64;
+    if rows == 0 {
         return Ok(Stats::default());
+    }
+    if !(1..=rows).contains(&(tasks as u64)) {
+        return Err(LaunchError::Tasks { tasks, rows });
     }
     // SAFETY: the plan was just made by this kernel from tensors that were checked above and stay borrowed to the end of this function,
     // the outputs exclusively.

@@ -8,6 +8,7 @@ use attnc_diag::{Code, Diagnostic, Sink, Span};
 
 use crate::functions::Geometric;
 use crate::hir::{Expr, ExprKind, Op};
+use crate::index::Notes;
 use crate::value::Value;
 use crate::words::Field;
 
@@ -19,6 +20,7 @@ pub(crate) const MAX_LIST: usize = 65536;
 /// Evaluates the expressions of one file.
 pub(crate) struct Evaluator<'a> {
     pub(crate) sink: &'a mut Sink,
+    pub(crate) notes: &'a mut Notes,
     /// Values of the top-level `let`s evaluated so far.
     pub(crate) globals: Vec<Value>,
     /// Values of the block's names.
@@ -61,9 +63,10 @@ impl Number {
 
 impl<'a> Evaluator<'a> {
     /// An evaluator that reports to `sink`.
-    pub(crate) fn new(sink: &'a mut Sink) -> Evaluator<'a> {
+    pub(crate) fn new(sink: &'a mut Sink, notes: &'a mut Notes) -> Evaluator<'a> {
         Evaluator {
             sink,
+            notes,
             globals: Vec::new(),
             frame: Vec::new(),
             geometric: Geometric::default(),
@@ -96,6 +99,13 @@ impl<'a> Evaluator<'a> {
             );
         }
         false
+    }
+
+    /// The value of an expression that stands for a name or a field, noted for whoever asks what it became.
+    pub(crate) fn named(&mut self, expr: &Expr, own: &mut dyn Own) -> Value {
+        let value = self.eval(expr, own);
+        self.notes.value(expr.span, &value);
+        value
     }
 
     /// Reports a mistake.

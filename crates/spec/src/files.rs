@@ -12,9 +12,10 @@ use attnc_syntax::parse;
 
 use crate::Operator;
 use crate::attention::Built;
+use crate::index::{Index, Meaning, Notes};
 use crate::loader::{LoadError, Loaded, Loader, STD_FILES, std_file};
 use crate::lower::ImportedName;
-use crate::program::resolve_file;
+use crate::program::{Declared, resolve_file};
 use crate::suggest::Suggester;
 
 /// Deepest chain of `use`, and of `with`.
@@ -58,17 +59,32 @@ pub struct ResolvedFile {
     pub imported: Vec<Arc<Operator>>,
 }
 
+/// A file to resolve: its text, or its name and why it could not be read.
+pub type Named = Result<Loaded, (String, LoadError)>;
+
 /// Resolves files. A file that could not be read is given by its name and the reason.
-pub fn resolve(
-    files: Vec<Result<Loaded, (String, LoadError)>>,
+pub fn resolve(files: Vec<Named>, loader: &mut dyn Loader) -> Resolution {
+    run(files, loader, Notes::off()).0
+}
+
+/// [`resolve`], and what every word of the files means, for editors.
+pub fn inspect(files: Vec<Named>, loader: &mut dyn Loader) -> (Resolution, Index) {
+    let (resolution, notes, keys) = run(files, loader, Notes::on());
+    (resolution, Index::new(notes, keys))
+}
+
+fn run(
+    files: Vec<Named>,
     loader: &mut dyn Loader,
-) -> Resolution {
+    notes: Notes,
+) -> (Resolution, Notes, HashMap<FileId, String>) {
     let mut set = Files {
         loader,
         sources: SourceMap::new(),
         by_key: HashMap::new(),
         states: Vec::new(),
         sink: Sink::new(),
+        notes,
     };
     let mut named = Vec::new();
     for file in files {
@@ -101,20 +117,18 @@ pub fn resolve(
             own: state
                 .own
                 .iter()
-                .filter_map(|(_, built)| good(built))
+                .filter_map(|declared| good(&declared.built))
                 .collect(),
-            imported: state
-                .imported
-                .iter()
-                .filter_map(|(_, built)| good(built))
-                .collect(),
+            imported: state.imported.iter().filter_map(good).collect(),
         });
     }
-    Resolution {
+    let keys = set.states.iter().map(|s| (s.id, s.key.clone())).collect();
+    let resolution = Resolution {
         files: resolved,
         diagnostics: set.sink.into_sorted(),
         sources: set.sources,
-    }
+    };
+    (resolution, set.notes, keys)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -129,9 +143,9 @@ struct State {
     key: String,
     named: bool,
     progress: Progress,
-    /// Its attentions by name, in their order.
-    own: Vec<(String, Built)>,
-    imported: Vec<(String, Built)>,
+    /// Its attentions, in their order.
+    own: Vec<Declared>,
+    imported: Vec<Built>,
 }
 
 struct Files<'a> {
@@ -140,6 +154,7 @@ struct Files<'a> {
     by_key: HashMap<String, usize>,
     states: Vec<State>,
     sink: Sink,
+    notes: Notes,
 }
 
 impl Files<'_> {
@@ -194,14 +209,16 @@ impl Files<'_> {
             complete,
             self.states[index].named,
             &mut self.sink,
+            &mut self.notes,
         );
+        for declared in &resolved {
+            let built = &declared.built;
+            self.notes
+                .attention(declared.span, &built.operator, &built.branches);
+        }
         let state = &mut self.states[index];
         state.own = resolved;
-        state.imported = names
-            .into_iter()
-            .map(|import| import.name)
-            .zip(imported)
-            .collect();
+        state.imported = imported;
         state.progress = Progress::Done;
     }
 
@@ -211,7 +228,8 @@ impl Files<'_> {
         let mut imported = Vec::new();
         let mut first: BTreeMap<String, Span> = BTreeMap::new();
         for (other, span) in used {
-            for (name, built) in &self.states[*other].own {
+            for declared in &self.states[*other].own {
+                let name = &declared.name;
                 if let Some(before) = first.get(name) {
                     let message = format!("`{name}` is imported twice, from two files");
                     self.sink.push(
@@ -225,8 +243,9 @@ impl Files<'_> {
                 names.push(ImportedName {
                     name: name.clone(),
                     span: *span,
+                    declared: declared.span,
                 });
-                imported.push(built.clone());
+                imported.push(declared.built.clone());
             }
         }
         (names, imported)
@@ -326,6 +345,8 @@ impl Files<'_> {
             return None;
         }
         self.visit(index, depth + 1);
+        let id = self.states[index].id;
+        self.notes.refer(span, || Meaning::File(id));
         Some(index)
     }
 }

@@ -127,6 +127,8 @@ pub(crate) struct Branch {
 pub(crate) struct For {
     /// Place of the loop variable.
     pub(crate) slot: usize,
+    /// Its name where it is declared.
+    pub(crate) variable: Span,
     pub(crate) over: Over,
     pub(crate) span: Span,
     pub(crate) body: Vec<Item>,

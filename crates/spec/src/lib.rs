@@ -7,7 +7,8 @@
 //!
 //! The way of a file: `files` loads what it uses, `program` takes one file with its imports, `lower` resolves names once and for all (so that also lines that never run are
 //! checked), `eval` computes values with checked arithmetic, `attention` turns fields and branches into operators by the table in
-//! `fields`, `coverage` finds what is allowed but probably not meant. Nothing here reads a file itself or knows of graphs.
+//! `fields`, `coverage` finds what is allowed but probably not meant. `index` keeps
+//! what every word means, for editors ([`inspect`]). Nothing here reads a file itself or knows of graphs.
 
 mod attention;
 mod builder;
@@ -18,6 +19,7 @@ mod files;
 mod functions;
 mod hash;
 mod hir;
+mod index;
 mod loader;
 mod lower;
 mod operator;
@@ -29,8 +31,9 @@ mod value;
 mod words;
 
 pub use builder::OperatorBuilder;
-pub use files::{Resolution, ResolvedFile, resolve};
+pub use files::{Named, Resolution, ResolvedFile, inspect, resolve};
 pub use hash::ContentHash;
+pub use index::{Definition, Explanation, Index, Proposal, ProposalKind, Vocabulary, vocabulary};
 pub use loader::{LoadError, Loaded, Loader, NoFiles, STD_FILES, std_file};
 pub use operator::{
     Branch, Gradient, Offsets, Operator, Precision, Profile, Ragged, Rows, Segment, ZeroLse,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! One file, its imports at hand: top-level `let`s and attentions in the order in which they need each other.
 
-use attnc_diag::{Code, Diagnostic, Sink};
+use attnc_diag::{Code, Diagnostic, Sink, Span};
 use attnc_syntax::Parsed;
 
 use crate::attention::{Built, build};
@@ -9,10 +9,20 @@ use crate::coverage::{Places, warn};
 use crate::eval::{Evaluator, NoOwn};
 use crate::files::MAX_CHAIN;
 use crate::hir::Base;
+use crate::index::Notes;
 use crate::lower::{Global, ImportedName, Lowered, lower};
 use crate::value::Value;
 
-/// The attentions of a file, by name.
+/// An attention of a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Declared {
+    pub(crate) name: String,
+    /// Its name where it is declared.
+    pub(crate) span: Span,
+    pub(crate) built: Built,
+}
+
+/// The attentions of a file, in their order, each name once.
 pub(crate) fn resolve_file(
     parsed: &Parsed,
     names: &[ImportedName],
@@ -20,10 +30,11 @@ pub(crate) fn resolve_file(
     complete: bool,
     named: bool,
     sink: &mut Sink,
-) -> Vec<(String, Built)> {
+    notes: &mut Notes,
+) -> Vec<Declared> {
     let mut warnings = Sink::new();
-    let lowered = lower(parsed, names, complete, sink);
-    let mut eval = Evaluator::new(sink);
+    let lowered = lower(parsed, names, complete, sink, notes);
+    let mut eval = Evaluator::new(sink, notes);
     globals(&lowered.globals, &mut eval);
     let built = attentions(&lowered, imported, &mut eval);
     if named {
@@ -62,11 +73,15 @@ pub(crate) fn resolve_file(
         }
     }
     sink.extend(warnings.into_sorted());
-    let mut list: Vec<(String, Built)> = Vec::with_capacity(built.len());
+    let mut list: Vec<Declared> = Vec::with_capacity(built.len());
     let mut seen = std::collections::HashSet::new();
     for (hir, built) in lowered.attentions.iter().zip(built) {
         if seen.insert(&hir.name) {
-            list.push((hir.name.clone(), built));
+            list.push(Declared {
+                name: hir.name.clone(),
+                span: hir.name_span,
+                built,
+            });
         }
     }
     list
@@ -127,7 +142,7 @@ fn globals(list: &[Global], eval: &mut Evaluator<'_>) {
         list[i].reads.iter().map(|(j, _)| *j).collect()
     });
     for index in sorted {
-        let value = eval.eval(&list[index].value, &mut NoOwn);
+        let value = eval.named(&list[index].value, &mut NoOwn);
         eval.globals[index] = value;
     }
     for circle in circles {

@@ -42,6 +42,33 @@ impl Value {
         }
     }
 
+    /// The value as it could be written; long lists are cut.
+    pub(crate) fn written(&self) -> String {
+        const SHOWN: usize = 16;
+        match self {
+            Value::Int(n) => n.to_string(),
+            Value::Float(x) => format!("{x:?}"),
+            Value::Word(word) => word.name().to_owned(),
+            Value::Poison => "?".to_owned(),
+            Value::List(list) => {
+                let mut items: Vec<String> = Vec::new();
+                for item in list.items.iter().take(SHOWN) {
+                    // Lists of lists of lists can be large at every level.
+                    items.push(match item {
+                        Value::List(inner) if list.depth > 2 => {
+                            format!("[{} elements]", inner.items.len())
+                        }
+                        item => item.written(),
+                    });
+                }
+                if list.items.len() > SHOWN {
+                    items.push(format!("... {} more", list.items.len() - SHOWN));
+                }
+                format!("[{}]", items.join(", "))
+            }
+        }
+    }
+
     /// The value in words, for messages.
     pub(crate) fn describe(&self) -> String {
         match self {

@@ -485,6 +485,26 @@ fn mistakes_of_a_base_are_reported_once() {
 }
 
 #[test]
+fn missing_fields_are_named_together() {
+    for (fields, missing, example) in [
+        ("", "`heads` and no `head_dim`", "heads = 8, head_dim = 64"),
+        ("heads = 2,", "`head_dim`", "head_dim = 64"),
+        ("head_dim = 8,", "`heads`", "heads = 8"),
+    ] {
+        let source = format!("attention a {{ {fields} branch {{ segment = 8 }} }}");
+        let resolution = common::text(&source);
+        let [only] = &resolution.diagnostics[..] else {
+            panic!("{source}: {:?}", resolution.diagnostics);
+        };
+        assert_eq!(only.message, format!("the attention `a` has no {missing}"));
+        assert_eq!(
+            only.help.as_deref(),
+            Some(&*format!("add for instance `{example}`"))
+        );
+    }
+}
+
+#[test]
 fn chains_of_with_end_at_64() {
     let chain = |n: usize| -> String {
         let first = "attention a0 { heads = 2, head_dim = 4, branch { segment = 8 } }\n".to_owned();

@@ -158,7 +158,9 @@ impl Printer<'_> {
             }
             if newlines > 0 || comment == Kind::LineComment {
                 self.line(newlines > 1 && !self.after_open, inner);
-            } else if !self.out.is_empty() && !self.out.ends_with(['(', '[']) {
+            } else if !self.out.is_empty()
+                && (token.kind == Kind::LineComment || !self.out.ends_with(['(', '[']))
+            {
                 self.out.push(' ');
             }
             let text = &self.text[token.range()];
@@ -206,7 +208,8 @@ impl Printer<'_> {
         for item in &items {
             self.item(item, Gap::Line, None);
         }
-        self.put(end, Gap::None, false);
+        // Comments behind the last item stand by themselves.
+        self.put(end, Gap::Line, false);
         while self.out.ends_with(['\n', ' ']) {
             self.out.pop();
         }

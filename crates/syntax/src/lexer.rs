@@ -25,6 +25,13 @@ pub(crate) fn lex(file: FileId, text: &str, sink: &mut Sink) -> Vec<Token> {
     lexer.tokens
 }
 
+/// The bytes of every token of `text`, comments and what is no word included; between them lies white space alone.
+pub fn tokens(text: &str) -> Vec<std::ops::Range<usize>> {
+    let tokens = lex(FileId::new(0), text, &mut Sink::new());
+    let real = tokens.iter().filter(|token| token.kind != Kind::Eof);
+    real.map(Token::range).collect()
+}
+
 /// The value of a string token: quotes and escapes resolved, unknown escapes kept.
 pub(crate) fn unescape(token: &str) -> String {
     let inner = token.strip_prefix('"').unwrap_or(token);

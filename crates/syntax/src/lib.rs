@@ -2,7 +2,8 @@
 //! The `.attn` language as text: lexer, parser, syntax tree, formatter.
 //!
 //! In: a source file. Out: a syntax tree with spans and every mistake of the text ([`parse`], which never fails), the tree as text
-//! or JSON ([`dump_text`], [`dump_json`]), the formatted text ([`format()`]). Nothing here knows what a field means or reads a file.
+//! or JSON ([`dump_text`], [`dump_json`]), the formatted text ([`format()`]), what a place
+//! of an unfinished text asks for ([`context_at`]). Nothing here knows what a field means or reads a file.
 //!
 //! # Grammar
 //! ```text
@@ -24,6 +25,7 @@
 //! `* / %`, `+ -`. Chains of `+ -` and of `* / %` are flat in the tree: their length is no depth.
 
 pub mod ast;
+mod context;
 mod dump;
 mod format;
 mod lexer;
@@ -31,7 +33,9 @@ mod limits;
 mod parser;
 mod token;
 
+pub use context::{Block, Context, context_at, keyword_at, keywords};
 pub use dump::{dump_json, dump_text};
 pub use format::format;
+pub use lexer::tokens;
 pub use limits::{MAX_DEPTH, MAX_FILE_BYTES};
 pub use parser::{Parsed, parse};

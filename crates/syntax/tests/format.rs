@@ -164,6 +164,16 @@ fn style() {
             "let a = [\n1, // one\n2 // two\n// three\n]",
             "let a = [\n    1, // one\n    2, // two\n    // three\n]\n",
         ),
+        (
+            "edition 1 // one\n// two\n\n\n// three",
+            "edition 1 // one\n// two\n\n// three\n",
+        ),
+        ("let a = 1\n// end\n", "let a = 1\n// end\n"),
+        (
+            "attention a {}\n/* one */ /* two */\n// end\n",
+            "attention a {}\n/* one */ /* two */\n// end\n",
+        ),
+        ("let a = [// one\n1]", "let a = [ // one\n    1,\n]\n"),
         ("let a = 1 + // one\n2", "let a = 1 + // one\n    2\n"),
         (
             "let a = f(/* x */ 1 /* y */)",

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 
 use crate::elem::{Elem, Storage};
-use crate::file_error::{FileError, explain};
+use crate::file_error::{FileError, explain, given_twice};
 use crate::tensor::Tensor;
 
 /// Where the bytes of an open file are.
@@ -61,14 +61,31 @@ impl TensorFile {
         TensorFile::from_bytes(path, bytes)
     }
 
+    /// Checks a file that is in memory already; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// What is wrong with the header.
+    pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> Result<TensorFile, FileError> {
+        TensorFile::from_bytes(path, Bytes::Read(bytes))
+    }
+
     fn from_bytes(path: &Path, bytes: Bytes) -> Result<TensorFile, FileError> {
         match SafeTensors::read_metadata(bytes.as_slice()) {
-            Ok((n, metadata)) => Ok(TensorFile {
-                path: path.to_path_buf(),
-                bytes,
-                metadata,
-                start: n + 8,
-            }),
+            Ok((n, metadata)) => {
+                // The reader keeps the last of two entries and forgets the first.
+                if let Some(name) = given_twice(&bytes.as_slice()[8..n + 8]) {
+                    return Err(FileError::BadHeader {
+                        path: path.to_path_buf(),
+                        reason: format!("its header describes `{name}` twice"),
+                    });
+                }
+                Ok(TensorFile {
+                    path: path.to_path_buf(),
+                    bytes,
+                    metadata,
+                    start: n + 8,
+                })
+            }
             Err(e) => Err(explain(path, bytes.as_slice(), e)),
         }
     }
@@ -254,6 +271,19 @@ mod tests {
         let mut bad = (header.len() as u64).to_le_bytes().to_vec();
         bad.extend_from_slice(header);
         assert!(matches!(try_bytes(&bad), FileError::BadHeader { .. }));
+        // Two entries of one name; entries that overlap, whose message does not depend on which is found first.
+        let file = |header: &str, data: usize| {
+            let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+            bytes.extend_from_slice(header.as_bytes());
+            bytes.resize(bytes.len() + data, 0);
+            try_bytes(&bytes).to_string()
+        };
+        let q = r#""q":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+        let twice = file(&format!("{{{q},{q}}}"), 4);
+        assert!(twice.contains("describes `q` twice"), "{twice}");
+        let k = q.replace("\"q\"", "\"k\"");
+        let overlap = file(&format!("{{{q},{k}}}"), 4);
+        assert!(overlap.contains("overlap, leave a gap"), "{overlap}");
         let missing = TensorFile::open(&dir.path().join("none")).unwrap_err();
         assert!(matches!(missing, FileError::Io { .. }));
     }

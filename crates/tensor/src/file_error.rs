@@ -3,10 +3,14 @@
 //!
 //! In: the reader's error and the bytes. Out: a [`FileError`].
 
+use std::collections::HashSet;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::SafeTensorError;
+use serde::Deserializer;
+use serde::de::IgnoredAny;
 
 use crate::tensor::TensorError;
 
@@ -143,6 +147,11 @@ pub(crate) fn explain(path: &Path, bytes: &[u8], error: SafeTensorError) -> File
                 }
             }
         }
+        // The reader names whichever its hash table holds first.
+        SafeTensorError::InvalidOffset(_) => FileError::BadHeader {
+            path,
+            reason: "the tensors' data offsets overlap, leave a gap or run backwards".to_owned(),
+        },
         other => FileError::BadHeader {
             path,
             reason: other.to_string(),
@@ -161,4 +170,30 @@ fn announced(bytes: &[u8], header: u64) -> Option<u64> {
         .max()
         .unwrap_or(0);
     end.checked_add(start as u64)
+}
+
+/// A name that the header's object has twice: the format forbids it, and readers disagree about which entry counts.
+pub(crate) fn given_twice(header: &[u8]) -> Option<String> {
+    struct Names(Option<String>);
+    impl<'de> serde::de::Visitor<'de> for &mut Names {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            let mut seen = HashSet::new();
+            while let Some((name, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                if seen.contains(&name) {
+                    self.0.get_or_insert(name);
+                } else {
+                    seen.insert(name);
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut names = Names(None);
+    // What is not JSON has been refused before.
+    let _ = serde_json::Deserializer::from_slice(header).deserialize_map(&mut names);
+    names.0
 }

@@ -9,10 +9,11 @@
 //! 2. Buffers, tables, plan tables and functions that are named exist.
 //! 3. Integer code touches I64 buffers, float moves F32 buffers, row numbers and flags I64 buffers.
 //! 4. The index of a load, store, table or plan access lies inside.
-//! 5. A stored value lies in the range that its buffer or plan table promises.
+//! 5. A stored value lies in the range that its buffer or plan table promises; the range of a buffer holds 0, which is what a worker's
+//!    fresh memory holds.
 //! 6. Dividends are at least 0, divisors at least 1.
 //! 7. Shifts are by 0..=63.
-//! 8. A loop steps by at least 1; a walk's next value is larger.
+//! 8. A loop steps by at least 1 and not beyond 64 bits; a walk's next value is larger.
 //! 9. Instructions stand in a section where they mean something: task numbers and outputs in `body`, plan stores in `plan`.
 //! 10. The places of moves, over all their rows and padding, lie inside their buffers; counts are at least 0 and fit the stride.
 //! 11. Row numbers lie inside the tensor or work buffer; -1 is allowed only to column gathers.
@@ -22,7 +23,7 @@
 //! 15. `live_q` is in 1..=mq and `live_k` in 1..=nk, always (a call without rows must not be reached).
 //! 16. A tile that a function writes shares its buffer with no other tile of the call.
 //! 17. No buffer is read before the first instruction that writes it (in `enter` for what persists). Buffers are tracked whole: the
-//!     interpreter, which tracks elements, finds the rest.
+//!     interpreter, which tracks elements, finds the rest. Plan tables are written whole by the plan (`verify/plan.rs`).
 //! 18. Rows of out and lse come from buffers that do not persist and into which only values computed from the task number go; so do
 //!     batch entry and head. (Necessary for the absence of races, not sufficient: the interpreter checks every row.)
 //! 19. Extents of functions are multiples of the steps, D is the operator's, and the live counts are among the scalars.
@@ -48,8 +49,7 @@
 //!     stage, between warps that touch the same float buffer in work or shared memory, one of them writing, and between a gather that
 //!     raises a flag and a load of it. Integer code is ordered by the backend. (30 to 32 are checked when all other rules hold.)
 //!
-//! Sums and products are taken not to leave 64 bits: the limits on tensor sizes (B*N*H*D elements fit in memory) see to that, and the
-//! interpreter checks it.
+//! Of a sum, difference or product that may leave 64 bits nothing is known: machine code wraps around, the interpreter faults.
 
 mod facts;
 mod function;
@@ -57,6 +57,7 @@ mod limits;
 mod moves;
 mod name;
 mod order;
+mod plan;
 mod space;
 mod stages;
 mod uses;
@@ -163,6 +164,7 @@ pub fn core(core: &Core) -> Result<(), Vec<VerifyError>> {
     v.errors.extend(name::check(core));
     v.errors.extend(space::check(core));
     v.errors.extend(limits::check(core));
+    v.errors.extend(plan::check(core));
     v.errors.extend(stages::check(core));
     for f in &core.fns {
         v.errors.extend(function::check(core, f));
@@ -507,6 +509,11 @@ impl<'a> Verifier<'a> {
                 }
                 if self.facts.bounds(*step).0 < 1 {
                     let detail = format!("the step may be {}", self.facts.bounds(*step).0);
+                    self.fail(Rule::LoopStep, detail);
+                }
+                let ends = [*hi, *step].map(|v| self.facts.bounds(v).1);
+                if ends[0].checked_add(ends[1] - 1).is_none() {
+                    let detail = format!("the end may be {}, the step {}", ends[0], ends[1]);
                     self.fail(Rule::LoopStep, detail);
                 }
                 let (iv, lo, hi, step) = (*iv, *lo, *hi, *step);

@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::args::{CompileArgs, TensorArgs};
 use crate::choices::choices_to_run;
 use crate::context::Context;
-use crate::count::{CountError, count, positive};
+use crate::count::{self, CountError, count, positive};
 use crate::failure::Failure;
 use crate::loader::read_up_to;
 use crate::output;
@@ -43,10 +43,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     pub(crate) backend: Backend,
     /// Worker threads (default: all).
-    #[arg(long, value_name = "T", value_parser = positive)]
+    #[arg(long, value_name = "T", value_parser = count::threads, allow_negative_numbers = true)]
     pub(crate) threads: Option<u64>,
     /// Timed repeats.
-    #[arg(long, value_name = "R", value_parser = positive, default_value = "1")]
+    #[arg(long, value_name = "R", value_parser = positive, allow_negative_numbers = true, default_value = "1")]
     pub(crate) repeat: u64,
     /// Compare with the oracle: all rows if that takes at most 2^30 products, else ROWS (256) seeded rows.
     #[arg(long, value_name = "all|ROWS", num_args = 0..=1, require_equals = true, default_missing_value = "256")]

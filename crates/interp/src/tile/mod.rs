@@ -91,6 +91,9 @@ pub enum FaultKind {
         /// Which.
         index: usize,
     },
+    /// A call without comparison of positions although a key lies behind a query that sees it.
+    #[error("a key behind its query would count: positions are not compared where they must be")]
+    Acausal,
     /// Stages of copies are used out of order.
     #[error(transparent)]
     Stage(#[from] QueueError),
@@ -204,6 +207,8 @@ pub fn run(
 /// The plan, then the ranges of the workers, last first.
 fn all(m: &mut Machine<'_>, workers: i64) -> Result<(), FaultKind> {
     let tasks = m.plan()?;
+    // Ranges without tasks would do nothing, however many were asked for.
+    let workers = workers.min(tasks.max(1));
     for w in (0..workers).rev() {
         m.worker(tasks * w / workers, tasks * (w + 1) / workers)?;
     }

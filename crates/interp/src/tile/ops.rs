@@ -219,6 +219,9 @@ impl Frame<'_> {
                 Ok(())
             }
             OpKind::Mask { dst, causal, only } => {
+                if causal.is_none() && only.is_none() {
+                    self.unmixed(m, *dst)?;
+                }
                 for i in 0..k {
                     for j in 0..q {
                         let hidden = match only {
@@ -233,6 +236,39 @@ impl Frame<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// A caller that leaves out the comparison of positions, where the function has one for the same scores, promises that no key lies
+    /// behind a query that sees it.
+    fn unmixed(&self, m: &Machine<'_>, scores: Tile) -> Result<(), FaultKind> {
+        let compared = self.f.body.iter().find_map(|op| match &op.kind {
+            OpKind::Mask {
+                dst,
+                causal: Some(c),
+                ..
+            } if *dst == scores => Some(*c),
+            _ => None,
+        });
+        let Some(positions) = compared else {
+            return Ok(());
+        };
+        let weight = self.f.body.iter().find_map(|op| match &op.kind {
+            OpKind::Visible { weight, .. } => Some(*weight),
+            _ => None,
+        });
+        for j in 0..self.live_q {
+            if let Some(w) = weight
+                && self.get(m, w, 0, j)? == f32::NEG_INFINITY
+            {
+                continue;
+            }
+            for i in 0..self.live_k {
+                if self.behind(m, &Some(positions), i, j)? {
+                    return Err(FaultKind::Acausal);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn behind(

@@ -329,7 +329,7 @@ impl<'a> Parts<'a> {
             count: c.ints("count", 1, within(0, chunk as i64)),
             count2: c.ints("count2", 1, within(0, chunk.max(panel) as i64)),
             low: c.ints("low", 1, None),
-            high: c.ints("high", 1, None),
+            high: c.ints("high", 1, within(-1, BEHIND)),
             any: c.ints("any", 1, None),
             class_count: c.ints("class_count", 64, within(0, i64::MAX)),
             lane_count: c.ints("lane_count", mq, within(0, i64::MAX)),

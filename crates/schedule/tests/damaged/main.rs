@@ -229,6 +229,53 @@ const DAMAGES: &[Damage] = &[
         let t = c.tables.iter_mut().find(|t| t.name == "dilation");
         t.expect("there is a table of dilations").data.pop();
     }),
+    ("an index that wraps around", Rule::Index, |c| {
+        let b = buf(c, "covered");
+        let most = constant(c, i64::MAX);
+        let n = define(c, |v| Inst::Arg(v, Arg::SeqLen));
+        let shift = constant(c, 62);
+        let next = c.vals;
+        c.vals += 3;
+        let [sum, high, load] = [next, next + 1, next + 2].map(Val);
+        c.body.push(Inst::Bin(sum, Bin::Add, n, most));
+        // At least 2^63 - 1 without wrapping, so 1; negative with it.
+        c.body.push(Inst::Bin(high, Bin::Shr, sum, shift));
+        c.body.push(Inst::Load(load, b, high));
+    }),
+    (
+        "a loop whose last step leaves 64 bits",
+        Rule::LoopStep,
+        |c| {
+            let [lo, hi, step] = [0, i64::MAX, i64::MAX - 1].map(|x| constant(c, x));
+            let iv = Val(c.vals);
+            c.vals += 1;
+            let body = Vec::new();
+            c.body.push(Inst::For {
+                iv,
+                lo,
+                hi,
+                step,
+                body,
+            });
+        },
+    ),
+    (
+        "a plan that leaves its tables as they are",
+        Rule::ReadFirst,
+        |c| {
+            c.plan.retain(|inst| !matches!(inst, Inst::For { .. }));
+        },
+    ),
+    ("a plan whose loop is too short", Rule::ReadFirst, |c| {
+        c.plan_tables[0].len += 1;
+    }),
+    (
+        "a buffer whose fresh memory is outside its range",
+        Rule::StoredRange,
+        |c| {
+            range_from(c, "panel_careful", 1);
+        },
+    ),
     ("missing clamp of a row", Rule::StoredRange, |c| {
         unclamp(c, "row_position");
     }),

@@ -73,7 +73,7 @@ impl Run<'_, '_> {
         for item in items {
             match item {
                 Item::Let(slot, value) if !outermost => {
-                    let value = eval.eval(value, self.fields);
+                    let value = eval.named(value, self.fields);
                     eval.frame[*slot] = value;
                 }
                 Item::Let(..) => {}
@@ -106,7 +106,7 @@ impl Run<'_, '_> {
         eval.spend(1, branch.span);
         let mut value = |field, expr: &Option<Expr>| {
             expr.as_ref().map(|expr| {
-                let value = eval.eval(expr, self.fields);
+                let value = eval.named(expr, self.fields);
                 (check(field, &value, expr.span, eval.sink), expr.span)
             })
         };
@@ -226,6 +226,7 @@ impl Run<'_, '_> {
         eval: &mut Evaluator<'_>,
     ) -> Result<(), Stop> {
         eval.spend(1, item.span);
+        eval.notes.value(item.variable, &value);
         eval.frame[item.slot] = value;
         self.items(&item.body, eval, false)
     }

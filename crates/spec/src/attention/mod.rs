@@ -77,7 +77,7 @@ pub(crate) fn build(
     };
     for item in &hir.items {
         if let Item::Let(slot, value) = item {
-            let value = eval.eval(value, &mut fields);
+            let value = eval.named(value, &mut fields);
             eval.frame[*slot] = value;
         }
     }
@@ -142,7 +142,7 @@ impl Fields<'_> {
         let state = match hir.fields.iter().find(|(f, _)| *f == field) {
             Some((_, expr)) => {
                 self.state.insert(field, State::Busy);
-                let value = eval.eval(expr, self);
+                let value = eval.named(expr, self);
                 match check(field, &value, expr.span, eval.sink) {
                     Some(setting) => State::Known(Some((setting, expr.span))),
                     None => State::Wrong,
@@ -176,31 +176,41 @@ impl Fields<'_> {
         }
     }
 
-    /// A field that must be written; missing, it is reported unless a mistake before explains that.
-    fn required(&mut self, field: Field, eval: &mut Evaluator<'_>) -> Option<u32> {
-        let missing = matches!(self.get(field, eval), State::Known(None));
-        if missing
-            && self.base.is_none()
-            && self.hir.complete
-            && !self.hir.forgiven.contains(&field)
-        {
-            let (name, field) = (&self.hir.name, field.name());
-            let example = if field == "heads" {
-                "heads = 8"
-            } else {
-                "head_dim = 64"
-            };
-            eval.sink.push(
-                Diagnostic::new(
-                    Code::MissingField,
-                    self.hir.name_span,
-                    format!("the attention `{name}` has no `{field}`"),
-                    format!("`{field}` is missing"),
-                )
-                .with_help(format!("add for instance `{example}`")),
-            );
+    /// Reports the fields that must be written and are not, unless a mistake before explains that: one mistake, whatever their number.
+    fn report_missing(&mut self, eval: &mut Evaluator<'_>) {
+        let mut missing = Vec::new();
+        for (field, example) in [
+            (Field::Heads, "heads = 8"),
+            (Field::HeadDim, "head_dim = 64"),
+        ] {
+            if matches!(self.get(field, eval), State::Known(None))
+                && !self.hir.forgiven.contains(&field)
+            {
+                missing.push((field.name(), example));
+            }
         }
-        self.int(field, eval)
+        if missing.is_empty() || self.base.is_some() || !self.hir.complete {
+            return;
+        }
+        let join = |with: &str| {
+            let names: Vec<String> = missing.iter().map(|(n, _)| format!("`{n}`")).collect();
+            names.join(with)
+        };
+        let verb = if missing.len() == 1 { "is" } else { "are" };
+        let examples: Vec<&str> = missing.iter().map(|&(_, example)| example).collect();
+        eval.sink.push(
+            Diagnostic::new(
+                Code::MissingField,
+                self.hir.name_span,
+                format!(
+                    "the attention `{}` has no {}",
+                    self.hir.name,
+                    join(" and no ")
+                ),
+                format!("{} {verb} missing", join(" and ")),
+            )
+            .with_help(format!("add for instance `{}`", examples.join(", "))),
+        );
     }
 }
 
@@ -231,8 +241,9 @@ fn operator(
     eval: &mut Evaluator<'_>,
     in_all: &mut usize,
 ) -> Option<Operator> {
-    let heads = fields.required(Field::Heads, eval);
-    let head_dim = fields.required(Field::HeadDim, eval);
+    fields.report_missing(eval);
+    let heads = fields.int(Field::Heads, eval);
+    let head_dim = fields.int(Field::HeadDim, eval);
     let kv_heads = kv_heads(fields, heads, eval);
     let scale = match fields.get(Field::Scale, eval) {
         State::Known(Some((Setting::Number(scale), _))) => Some(scale),

@@ -13,6 +13,7 @@ use attnc_syntax::Parsed;
 use attnc_syntax::ast::{self, BlockItem, Ident, Item as AstItem};
 
 use crate::hir::{Attention, Base, Branch, Expr, For, Item, Over};
+use crate::index::{Meaning, Notes};
 use crate::suggest::Suggester;
 use crate::words::{Field, Word};
 
@@ -22,6 +23,8 @@ pub(crate) struct ImportedName {
     pub(crate) name: String,
     /// The path in the `use` that brings it.
     pub(crate) span: Span,
+    /// Its name where it is declared, in the other file.
+    pub(crate) declared: Span,
 }
 
 /// A top-level `let`.
@@ -57,10 +60,13 @@ pub(crate) fn lower(
     imports: &[ImportedName],
     imports_complete: bool,
     sink: &mut Sink,
+    notes: &mut Notes,
 ) -> Lowered {
     let mut lowerer = Lowerer {
         parsed,
         sink,
+        notes,
+        imports,
         suggest: Suggester::new(),
         top: HashMap::new(),
         names: Vec::new(),
@@ -69,6 +75,7 @@ pub(crate) fn lower(
         next_slot: 0,
         frame: 0,
         used_globals: Vec::new(),
+        global_values: Vec::new(),
         reads: Vec::new(),
         unused: Vec::new(),
         field: None,
@@ -79,7 +86,7 @@ pub(crate) fn lower(
             .map(|d| d.primary.span.start)
             .collect(),
     };
-    lowerer.run(imports)
+    lowerer.run()
 }
 
 /// A name of a block.
@@ -89,11 +96,15 @@ struct LocalName {
     used: bool,
     /// Loop variables may stay unused.
     is_let: bool,
+    /// Where its values are noted.
+    value: Span,
 }
 
 struct Lowerer<'a> {
     parsed: &'a Parsed,
     sink: &'a mut Sink,
+    notes: &'a mut Notes,
+    imports: &'a [ImportedName],
     suggest: Suggester,
     top: HashMap<String, (Top, Span)>,
     /// The top-level names in their order, for suggestions.
@@ -103,6 +114,8 @@ struct Lowerer<'a> {
     next_slot: usize,
     frame: usize,
     used_globals: Vec<bool>,
+    /// Where the value of each top-level `let` is noted.
+    global_values: Vec<Span>,
     /// Top-level `let`s read by the expression at hand.
     reads: Vec<(usize, Span)>,
     unused: Vec<(String, Span)>,
@@ -126,8 +139,8 @@ impl Lowerer<'_> {
         self.broken.get(first).is_some_and(|at| *at < end)
     }
 
-    fn run(&mut self, imports: &[ImportedName]) -> Lowered {
-        for (index, import) in imports.iter().enumerate() {
+    fn run(&mut self) -> Lowered {
+        for (index, import) in self.imports.iter().enumerate() {
             self.top
                 .insert(import.name.clone(), (Top::Import(index), import.span));
             self.names.push(import.name.clone());
@@ -150,10 +163,14 @@ impl Lowerer<'_> {
             }
         }
         self.used_globals = vec![false; lets.len()];
+        self.global_values = lets.iter().map(|(item, _)| item.value.span).collect();
         let mut globals = Vec::with_capacity(lets.len());
         for (item, _) in &lets {
             self.reads.clear();
             let value = self.expr(&item.value);
+            self.notes.refer(item.name.span, || {
+                Meaning::constant(item.name.span, value.span)
+            });
             let mut reads = std::mem::take(&mut self.reads);
             reads.sort_by_key(|(index, span)| (*index, span.start));
             reads.dedup_by_key(|(index, _)| *index);
@@ -163,6 +180,10 @@ impl Lowerer<'_> {
                 value,
                 reads,
             });
+        }
+        for (item, _) in &attentions {
+            let meaning = || Meaning::Attention(item.name.span);
+            self.notes.refer(item.name.span, meaning);
         }
         let attentions = attentions
             .iter()
@@ -266,8 +287,15 @@ impl Lowerer<'_> {
     fn base(&mut self, base: &Ident) -> Base {
         let text = &base.name;
         match self.top.get(text).map(|(top, span)| (*top, *span)) {
-            Some((Top::Attention(index), _)) => Base::Own(index, base.span),
-            Some((Top::Import(index), _)) => Base::Imported(index, base.span),
+            Some((Top::Attention(index), span)) => {
+                self.notes.refer(base.span, || Meaning::Attention(span));
+                Base::Own(index, base.span)
+            }
+            Some((Top::Import(index), _)) => {
+                let declared = self.imports[index].declared;
+                self.notes.refer(base.span, || Meaning::Attention(declared));
+                Base::Imported(index, base.span)
+            }
             Some((Top::Let(index), span)) => {
                 self.used_globals[index] = true;
                 let diagnostic = Diagnostic::new(
@@ -383,6 +411,10 @@ impl Lowerer<'_> {
             );
             return None;
         }
+        self.notes.refer(item.name.span, || Meaning::Field {
+            field,
+            value: value.span,
+        });
         if let Some(first) = seen.get(&field) {
             let diagnostic = Diagnostic::new(
                 Code::FieldGivenTwice,
@@ -405,7 +437,7 @@ impl Lowerer<'_> {
             BlockItem::Field(_) => None,
             BlockItem::Let(item) => {
                 let value = self.expr(&item.value);
-                let slot = self.declare(&item.name, true);
+                let slot = self.declare(&item.name, true, value.span);
                 Some(Item::Let(slot, value))
             }
             BlockItem::Branch(branch) => Some(Item::Branch(self.branch(branch))),
@@ -418,6 +450,7 @@ impl Lowerer<'_> {
             end: (branch.span.start + 6).min(branch.span.end),
             ..branch.span
         };
+        self.notes.refer(word, || Meaning::Branch);
         let mut seen = HashMap::new();
         let forgiven_before = self.forgiven.len();
         let (mut segment, mut dilation) = (None, None);
@@ -452,7 +485,8 @@ impl Lowerer<'_> {
         };
         let kept = self.next_slot;
         self.scopes.push(HashMap::new());
-        let slot = self.declare(&item.variable, false);
+        let variable = item.variable.span;
+        let slot = self.declare(&item.variable, false, variable);
         self.scopes.push(HashMap::new());
         let body = item
             .body
@@ -464,13 +498,16 @@ impl Lowerer<'_> {
         self.next_slot = kept;
         For {
             slot,
+            variable,
             over,
             span: item.over.span(),
             body,
         }
     }
 
-    fn declare(&mut self, name: &Ident, is_let: bool) -> usize {
+    fn declare(&mut self, name: &Ident, is_let: bool, value: Span) -> usize {
+        self.notes
+            .refer(name.span, || Meaning::constant(name.span, value));
         let slot = self.next_slot;
         self.next_slot += 1;
         self.frame = self.frame.max(self.next_slot);
@@ -492,6 +529,7 @@ impl Lowerer<'_> {
                 span: name.span,
                 used: false,
                 is_let,
+                value,
             },
         );
         slot

@@ -6,6 +6,7 @@ use attnc_syntax::ast::{self, Ident};
 
 use super::{Lowerer, Top};
 use crate::hir::{Expr, ExprKind, Function};
+use crate::index::Meaning;
 use crate::words::{Field, Word, word_list};
 
 impl Lowerer<'_> {
@@ -83,6 +84,7 @@ impl Lowerer<'_> {
             );
             return ExprKind::Error;
         };
+        self.notes.refer(name.span, || Meaning::Function(function));
         if !function.takes(arguments.len()) {
             let count = arguments.len();
             let given = if count == 1 {
@@ -112,17 +114,23 @@ impl Lowerer<'_> {
 
     fn name(&mut self, name: &str, span: Span) -> ExprKind {
         if let Some(word) = Word::from_name(name) {
+            self.notes.refer(span, || Meaning::Word(word));
             return ExprKind::Word(word);
         }
         for scope in self.scopes.iter_mut().rev() {
             if let Some(local) = scope.get_mut(name) {
                 local.used = true;
+                let meaning = Meaning::constant(local.span, local.value);
+                self.notes.refer(span, || meaning);
                 return ExprKind::Local(local.slot);
             }
         }
         match self.top.get(name).map(|(top, declared)| (*top, *declared)) {
-            Some((Top::Let(index), _)) => {
+            Some((Top::Let(index), declared)) => {
                 self.used_globals[index] = true;
+                let value = self.global_values[index];
+                self.notes
+                    .refer(span, || Meaning::constant(declared, value));
                 self.reads.push((index, span));
                 return ExprKind::Global(index);
             }
@@ -142,6 +150,7 @@ impl Lowerer<'_> {
         }
         let field = Field::from_name(name);
         if let (Some(field), Some(_)) = (field.filter(|f| f.is_readable()), self.field) {
+            self.notes.refer(span, || Meaning::Own(field));
             return ExprKind::Own(field);
         }
         self.unknown(name, field, span);

@@ -341,7 +341,6 @@ impl Facts {
         if !self.fresh(v, Key::Bin(op, a, b)) {
             return;
         }
-        self.defs[v.0 as usize] = Some((op, a, b));
         let (ka, kb) = (self.k(a).clone(), self.k(b).clone());
         let any = Known::any;
         let mut known = match op {
@@ -421,8 +420,47 @@ impl Facts {
             Bin::Or | Bin::Shl | Bin::Shr => any(),
             Bin::Eq | Bin::Lt | Bin::Le => Known::between(0, 1),
         };
+        // The shapes known by name and every difference are about numbers that have not wrapped around.
+        if self.may_wrap(op, &ka, &kb, &known) {
+            known = any();
+        } else {
+            self.defs[v.0 as usize] = Some((op, a, b));
+        }
         known.from_task = ka.from_task || kb.from_task;
         self.enter(v.0, known);
+    }
+
+    /// Whether a sum, difference or product of `a` and `b`, of which `known` would hold, may leave 64 bits.
+    fn may_wrap(&self, op: Bin, a: &Known, b: &Known, known: &Known) -> bool {
+        let [al, ah, bl, bh] = [a.lo, a.hi, b.lo, b.hi].map(i128::from);
+        let (mut lo, mut hi) = match op {
+            Bin::Add => (al + bl, ah + bh),
+            Bin::Sub => (al - bh, ah - bl),
+            Bin::Mul => {
+                let corners = [al * bl, al * bh, ah * bl, ah * bh];
+                corners
+                    .iter()
+                    .fold((i128::MAX, i128::MIN), |(l, h), x| (l.min(*x), h.max(*x)))
+            }
+            Bin::Div
+            | Bin::Rem
+            | Bin::Min
+            | Bin::Max
+            | Bin::And
+            | Bin::Or
+            | Bin::Shl
+            | Bin::Shr
+            | Bin::Eq
+            | Bin::Lt
+            | Bin::Le => return false,
+        };
+        for (x, c) in &known.ub {
+            hi = hi.min(i128::from(self.k(*x).hi) + i128::from(*c));
+        }
+        for (x, c) in &known.lb {
+            lo = lo.max(i128::from(self.k(*x).lo) + i128::from(*c));
+        }
+        lo < i128::from(i64::MIN) || hi > i128::from(i64::MAX)
     }
 
     /// Values that x is at most, with their differences, up to `depth` steps away.
