@@ -89,6 +89,10 @@ fn an_edited_step_is_not_claimed() {
         let step = core.fns.iter_mut().find(|f| f.name == "step");
         step.expect("a step").body.pop();
         let program = compile(&core, target).expect("code");
-        assert!(program.functions().all(|(name, _)| !name.ends_with(".claim")));
+        assert!(
+            program
+                .functions()
+                .all(|(name, _)| !name.ends_with(".claim"))
+        );
     }
 }
