@@ -160,6 +160,55 @@ fn words_that_need_an_operator_are_usage_errors() {
     }
 }
 
+/// Tile programs that must not reach machine code: each did, and crashed, hung or left rows as they were.
+#[test]
+fn damaged_programs_are_refused_before_they_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path();
+    fs::write(folder.join("op.attn"), OP).expect("written");
+    let tile = good(folder, &["emit", "op.attn", "--stage", "tile"]);
+    let plan = tile.find("clipped[%").expect("the plan writes its table");
+    let plan = tile[..plan].rfind("for %").expect("in a loop");
+    let header = tile[plan..].lines().next().expect("a line");
+    let empty = header.replace("..2 {", "..0 {");
+    assert_ne!(header, empty);
+    let tasks = tile.find("tasks ").expect("a plan ends with its tasks");
+    let tasks = tile[tasks..].lines().next().expect("a line");
+    let inside = "covered[%1000] = 0\n";
+    for (from, to, want) in [
+        (header, &*empty, "not surely written whole"),
+        (tasks, "tasks 0", "0 tasks"),
+        (
+            "body {\n",
+            &format!(
+                "body {{\n %1001 = N\n %1002 = %1001 + 9223372036854775807\n %1000 = %1002 >> 62\n {inside}"
+            ),
+            "",
+        ),
+        (
+            "body {\n",
+            "body {\n for %1000 in 0..9223372036854775807 by 9223372036854775806 {\n }\n",
+            "rule 8",
+        ),
+        ("any[1]", "any[1] in 5..=6", "starts as 0"),
+        ("causal false", "causal true", "never compared"),
+    ] {
+        let text = tile.replacen(from, to, 1);
+        assert_ne!(text, tile, "{from}");
+        fs::write(folder.join("text"), text).expect("written");
+        for backend in ["cpu", "interp-tile"] {
+            let arguments = ["run", "text", "--seq-len", "16", "--backend", backend];
+            let r = attnc(folder, &arguments);
+            assert_eq!(r.code, Some(1), "{to} on {backend}: {}", r.err);
+            let said = r.err.contains(want) || backend == "interp-tile" && want == "0 tasks";
+            assert!(said, "{to} on {backend}: {}", r.err);
+        }
+    }
+    // A byte order mark is no mistake.
+    fs::write(folder.join("text"), format!("\u{feff}{tile}")).expect("written");
+    good(folder, &["run", "text", "--seq-len", "16"]);
+}
+
 #[test]
 fn mistakes_in_the_text_name_line_column_and_rule() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -171,6 +220,7 @@ fn mistakes_in_the_text_name_line_column_and_rule() {
         ("finish %", "finish %9", "G01"),
         (" : bag", " : bog", "G09"),
         ("fused 1", "fused 9", "version 9"),
+        ("fused 1", "fused one", "one"),
         ("heads = 2", "heads = 0", "G07"),
     ] {
         fs::write(folder.join("text"), fused.replacen(from, to, 1)).expect("written");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The tile verifier against the tile interpreter: whatever single change a program suffers, either the verifier rejects it or the
-//! interpreter finds no index out of bounds, no value out of its range and no forbidden arithmetic in it.
+//! interpreter finds no index out of bounds, no value out of its range, no forbidden arithmetic and no row of two tasks in it.
 
 use attnc_interp::tile::{self, FaultKind};
 use attnc_schedule::{Combine, Group, Nest, Schedule, Term, WHOLE, lower};
@@ -196,7 +196,7 @@ fn what_the_verifier_accepts_stays_within_bounds() {
                         if !matches!(
                             fault.kind,
                             FaultKind::Uninitialised { .. }
-                                | FaultKind::Race { .. }
+                                | FaultKind::Twice { .. }
                                 | FaultKind::Missing { .. }
                                 | FaultKind::Acausal
                         ) =>

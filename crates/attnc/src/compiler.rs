@@ -3,13 +3,17 @@
 //!
 //! In: an [`Attention`], or the text of a later stage. Out: a [`Kernel`] for this machine, or the [`Engine`] of another backend.
 
+use attnc_codegen_cpu::Jit;
 use attnc_graph::{Branch, Form, Op, OpGraph, Precision, Segment};
 use attnc_tile::core::Core;
 
 use crate::attention::Attention;
-use crate::engine::{Backend, Engine, EngineError};
+use crate::cache::entry::Artifact;
+use crate::cache::key::Key;
+use crate::cache::{Cache, CacheError};
+use crate::engine::{Backend, CacheUse, Engine, EngineError};
 use crate::graph_engine::GraphEngine;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, chunk};
 use crate::oracle_engine::OracleEngine;
 use crate::pipeline::{self, Choices, Plan};
 use crate::source::Source;
@@ -30,6 +34,7 @@ use crate::tile_engine::TileEngine;
 #[derive(Clone, Debug)]
 pub struct Compiler {
     choices: Choices,
+    cache: Option<Cache>,
 }
 
 impl Compiler {
@@ -40,7 +45,10 @@ impl Compiler {
 
     /// These choices, no cache. Their target may be one that this machine does not run: interpreters take the programs of any.
     pub fn with(choices: Choices) -> Compiler {
-        Compiler { choices }
+        Compiler {
+            choices,
+            cache: None,
+        }
     }
 
     /// Forces how branches are grouped. What cannot be shared runs by itself; [`Kernel::notes`] tell.
@@ -57,6 +65,14 @@ impl Compiler {
         self
     }
 
+    /// Keeps kernels in a folder, and takes from it what it holds. A cache that cannot be used costs time, never a result:
+    /// [`Kernel::cache_trouble`] tells why.
+    #[must_use]
+    pub fn cache(mut self, cache: Cache) -> Compiler {
+        self.cache = Some(cache);
+        self
+    }
+
     /// Compiles to machine code in this process, which serves every batch, length, layout and number of threads.
     ///
     /// # Errors
@@ -67,8 +83,49 @@ impl Compiler {
 
     /// The same from any stage.
     pub(crate) fn kernel(&self, source: &Source) -> Result<Kernel, EngineError> {
+        let key = Key::of(source, &self.choices);
+        let (Some(cache), Some(key)) = (&self.cache, key) else {
+            let made = self.artifact(source)?;
+            return Kernel::new(source.signature(), &made, CacheUse::Off, None);
+        };
+        let (usable, mut trouble) = match cache.get(&key) {
+            Ok(Some(found)) => match Kernel::new(source.signature(), &found, CacheUse::Hit, None) {
+                Ok(kernel) => return Ok(kernel),
+                Err(e) => (true, Some(cache.reject(&key, e.to_string()))),
+            },
+            Ok(None) => (true, None),
+            Err(e @ CacheError::Corrupt { .. }) => (true, Some(e)),
+            Err(
+                e @ (CacheError::Untrusted { .. } | CacheError::Io { .. } | CacheError::Store(_)),
+            ) => (false, Some(e)),
+        };
+        let made = self.artifact(source)?;
+        let mut how = CacheUse::Off;
+        if usable {
+            match cache.put(&key, &made) {
+                Ok(()) => how = CacheUse::Miss,
+                Err(e) => trouble = Some(trouble.unwrap_or(e)),
+            }
+        }
+        Kernel::new(source.signature(), &made, how, trouble)
+    }
+
+    /// All stages up to machine code for this machine.
+    fn artifact(&self, source: &Source) -> Result<Artifact, EngineError> {
         let (core, notes) = self.program(source, Backend::Cpu)?;
-        Kernel::new(source.signature(), &core, notes, &self.choices)
+        if core.target != self.choices.target {
+            // Only the text of a tile program can name another target.
+            return Err(EngineError::Unsupported {
+                what: format!("run a program for `{}`", core.target),
+                target: self.choices.target.clone(),
+                instead: "interpret it (`--backend interp-tile`)".to_string(),
+            });
+        }
+        Ok(Artifact {
+            notes,
+            chunk: chunk(&core),
+            program: Jit::compile(&core)?,
+        })
     }
 
     /// What runs `source` on `backend`.

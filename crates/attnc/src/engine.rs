@@ -9,6 +9,7 @@ use attnc_oracle::OracleError;
 use attnc_runtime::LaunchError;
 use attnc_tensor::{Place, TensorError};
 
+use crate::cache::CacheError;
 use crate::call::Call;
 use crate::pipeline::CompileError;
 
@@ -156,6 +157,10 @@ pub trait Engine: Send + Sync {
     fn cache(&self) -> CacheUse {
         CacheUse::Off
     }
+    /// Why the cache was not used as it should.
+    fn cache_trouble(&self) -> Option<&CacheError> {
+        None
+    }
     /// Runs a call.
     ///
     /// # Errors
@@ -170,7 +175,7 @@ pub enum CacheUse {
     Hit,
     /// Compiled and stored.
     Miss,
-    /// Compiled without a cache, or nothing to cache.
+    /// Compiled without a cache, or nothing to cache, or the cache could not be used.
     Off,
 }
 

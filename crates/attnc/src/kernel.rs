@@ -8,9 +8,10 @@ use attnc_runtime::Launch;
 use attnc_tensor::{Storage, Tensor};
 use attnc_tile::core::Core;
 
+use crate::cache::CacheError;
+use crate::cache::entry::Artifact;
 use crate::call::Call;
 use crate::engine::{CacheUse, Engine, EngineError, Executed};
-use crate::pipeline::Choices;
 use crate::signature::Signature;
 
 /// An operator as machine code: one for every batch, length, layout and number of threads, to be called from any thread.
@@ -48,34 +49,31 @@ use crate::signature::Signature;
 #[derive(Debug)]
 pub struct Kernel {
     signature: Signature,
-    target: String,
+    target: CpuTarget,
     notes: Vec<String>,
     /// Rows of a task.
     chunk: u64,
+    cache: CacheUse,
+    trouble: Option<CacheError>,
     code: Jit,
 }
 
 impl Kernel {
+    /// Puts a program into memory.
     pub(crate) fn new(
         signature: Signature,
-        core: &Core,
-        notes: Vec<String>,
-        choices: &Choices,
+        artifact: &Artifact,
+        cache: CacheUse,
+        trouble: Option<CacheError>,
     ) -> Result<Kernel, EngineError> {
-        if core.target != choices.target {
-            // Only the text of a tile program can name another target.
-            return Err(EngineError::Unsupported {
-                what: format!("run a program for `{}`", core.target),
-                target: choices.target.clone(),
-                instead: "interpret it (`--backend interp-tile`)".to_string(),
-            });
-        }
         Ok(Kernel {
             signature,
-            target: core.target.clone(),
-            notes,
-            chunk: chunk(core),
-            code: Jit::new(core)?,
+            notes: artifact.notes.clone(),
+            chunk: artifact.chunk,
+            cache,
+            trouble,
+            target: artifact.program.target(),
+            code: Jit::link(&artifact.program)?,
         })
     }
 
@@ -85,13 +83,23 @@ impl Kernel {
     }
 
     /// The target that this is code for.
-    pub fn target(&self) -> &str {
-        &self.target
+    pub fn target(&self) -> &'static str {
+        self.target.name()
     }
 
     /// Remarks of the compiler, such as branches that could not be shared.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// How it came from the cache.
+    pub fn cache(&self) -> CacheUse {
+        self.cache
+    }
+
+    /// Why the cache was not used as it should.
+    pub fn cache_trouble(&self) -> Option<&CacheError> {
+        self.trouble.as_ref()
     }
 
     /// Computes `out` and, if wanted, `lse` for one batch of sequences. Everything about the call is checked before anything runs. Where
@@ -197,23 +205,26 @@ impl Kernel {
 
 impl Engine for Kernel {
     fn target(&self) -> &str {
-        &self.target
+        self.target.name()
     }
     fn notes(&self) -> &[String] {
         &self.notes
     }
     fn kernel(&self) -> &str {
-        match CpuTarget::of_name(&self.target) {
-            Some(CpuTarget::X86_64V3) => "avx2",
-            Some(CpuTarget::X86_64V4) => "avx512",
-            Some(CpuTarget::X86_64 | CpuTarget::Aarch64) | None => "portable",
+        match self.target {
+            CpuTarget::X86_64V3 => "avx2",
+            CpuTarget::X86_64V4 => "avx512",
+            CpuTarget::X86_64 | CpuTarget::Aarch64 => "portable",
         }
     }
     fn boundaries(&self, seq_len: u64) -> Vec<u64> {
         chunk_starts(self.chunk, seq_len)
     }
     fn cache(&self) -> CacheUse {
-        CacheUse::Off
+        self.cache
+    }
+    fn cache_trouble(&self) -> Option<&CacheError> {
+        self.trouble.as_ref()
     }
     fn forward(&self, call: Call<'_>) -> Result<Executed, EngineError> {
         Kernel::forward(self, call)

@@ -11,6 +11,7 @@
 
 mod ahead;
 mod attention;
+mod cache;
 mod call;
 mod compiler;
 mod engine;
@@ -35,6 +36,11 @@ pub mod writing;
 
 pub use half;
 
+/// The guide's code is tested as this crate's.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/rust.md")]
+struct Guide;
+
 pub use ahead::{BuildError, Built, BuiltFile, build};
 pub use attention::{Attention, AttentionError, AttentionFile, Diagnostics};
 pub use attnc_codegen_cpu::{CodegenError, CpuTarget, Program, asm};
@@ -45,6 +51,7 @@ pub use attnc_spec::{
     OperatorError, Precision, Profile, Ragged, Rows, Segment, ZeroLse,
 };
 pub use attnc_tensor::{DType, Elem, Place, Slice, SliceMut, TensorError, View, ViewMut};
+pub use cache::{Cache, CacheError, CacheStat, DEFAULT_LIMIT};
 pub use call::{Call, Order, Watch};
 pub use compiler::Compiler;
 pub use engine::{Backend, CacheUse, Engine, EngineError, Executed};

@@ -46,18 +46,21 @@ impl StageName {
         }
     }
 
-    /// The stage that `text` is of, by its first line that is not blank or a comment: the name of the stage and a version.
+    /// The stage that `text` is of, by its first line that is not blank or a comment: the name of the stage and a version. No `.attn` file
+    /// begins so, whatever word stands for the version. A byte order mark may come before.
     pub fn of(text: &str) -> Option<StageName> {
         let first = text
+            .strip_prefix('\u{feff}')
+            .unwrap_or(text)
             .lines()
             .map(|l| l.split("//").next().unwrap_or_default().trim())
             .find(|l| !l.is_empty())?;
         let mut words = first.split_whitespace();
         let (stage, version) = (words.next()?, words.next()?);
-        let numbered = version.bytes().all(|b| b.is_ascii_digit());
+        let versioned = version.bytes().all(|b| b.is_ascii_alphanumeric());
         StageName::ALL
             .into_iter()
-            .find(|s| s.name() == stage && numbered)
+            .find(|s| s.name() == stage && versioned)
     }
 }
 
@@ -81,6 +84,7 @@ impl Source {
     /// # Errors
     /// The first mistake, by line and column; the rules that a tile program breaks, by number.
     pub fn parse(stage: StageName, text: &str) -> Result<Source, SourceError> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         match stage {
             StageName::Graph | StageName::Fused => Ok(Source::Graph(attnc_graph::parse(text)?)),
             StageName::Tile => {
@@ -162,8 +166,11 @@ mod tests {
             StageName::of("// a comment\n\nfused 7 tiny"),
             Some(StageName::Fused)
         );
+        assert_eq!(StageName::of("\u{feff}tile 2 x"), Some(StageName::Tile));
+        assert_eq!(StageName::of("tile two x"), Some(StageName::Tile));
         for other in [
             "",
+            "graph = 1",
             "attention graph {}",
             "graph",
             "graphs 1 x",

@@ -82,6 +82,17 @@ impl Context {
         }
     }
 
+    /// A warning on standard error that is about no file of the user's; silent under `-q`.
+    pub(crate) fn warn(&self, message: &str) {
+        if !self.options.quiet {
+            report::stderr(&report::message_line(
+                "warning",
+                message,
+                self.options.error_format,
+            ));
+        }
+    }
+
     /// Prints the message of a failure and gives the exit code.
     pub(crate) fn fail(&self, failure: &Failure) -> ExitCode {
         if !failure.is_silent() {

@@ -48,6 +48,14 @@ pub(crate) enum Failure {
     /// A file could not be written.
     #[error(transparent)]
     Write(attnc::writing::WriteError),
+    /// The kernel cache cannot be read or changed.
+    #[error("the kernel cache: {0}")]
+    Cache(#[from] attnc::CacheError),
+    /// Nothing says where the kernel cache would be.
+    #[error(
+        "there is no place for the kernel cache: none of ATTNC_CACHE_DIR, XDG_CACHE_HOME and HOME is set"
+    )]
+    NoCache,
     /// The file has no attention, or none of the name asked for.
     #[error(transparent)]
     Attention(#[from] attnc::AttentionError),
@@ -111,6 +119,8 @@ impl Failure {
             | Failure::Stdout(_)
             | Failure::Write(_)
             | Failure::Attention(_)
+            | Failure::Cache(_)
+            | Failure::NoCache
             | Failure::Stage { .. }
             | Failure::StageText { .. }
             | Failure::Input(_)

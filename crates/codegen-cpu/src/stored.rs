@@ -151,13 +151,11 @@ impl Program {
             "an entry that is not there",
         )?;
         let l = &stored.layout;
-        let counter = usize::try_from(l.counter).unwrap_or(usize::MAX);
-        let inside = |at: i64| (0..=l.counter).contains(&at);
+        let size = i64::try_from(l.workspace_bytes).unwrap_or(-1);
+        let inside = |at: i64| (0..=size).contains(&at);
         ensure(
             l.plan_bytes >= size_of::<Args>() + 16
-                && counter
-                    .checked_add(8)
-                    .is_some_and(|end| end <= l.workspace_bytes)
+                && inside(l.counter.saturating_add(8))
                 && inside(l.temps)
                 && l.bufs.iter().all(|at| inside(*at)),
             "structures that do not hold their parts",

@@ -24,8 +24,10 @@
 //! 16. A tile that a function writes shares its buffer with no other tile of the call.
 //! 17. No buffer is read before the first instruction that writes it (in `enter` for what persists). Buffers are tracked whole: the
 //!     interpreter, which tracks elements, finds the rest. Plan tables are written whole by the plan (`verify/plan.rs`).
-//! 18. Rows of out and lse come from buffers that do not persist and into which only values computed from the task number go; so do
-//!     batch entry and head. (Necessary for the absence of races, not sufficient: the interpreter checks every row.)
+//! 18. No two tasks write the same rows: there are as many tasks as batch entries times heads times chunks of S rows, batch entry,
+//!     head and chunk of an output write are decoded from the task number by division (`verify/facts/tasks.rs`), and the row numbers
+//!     come from buffers that do not persist and in which only rows of that chunk are stored. (That a task writes each of its rows
+//!     once, the interpreter finds.)
 //! 19. Extents of functions are multiples of the steps, D is the operator's, and the live counts are among the scalars.
 //! 20. Operands of tile operations exist and have the axes and types that the operation needs.
 //! 21. Contracted and paired key axes carry the same order tag.
@@ -48,6 +50,8 @@
 //! 32. On every way there is a barrier between a wait and the reads of its stage and between a release and the next fill of that
 //!     stage, between warps that touch the same float buffer in work or shared memory, one of them writing, and between a gather that
 //!     raises a flag and a load of it. Integer code is ordered by the backend. (30 to 32 are checked when all other rules hold.)
+//! 33. Functions that compute scores compare positions in a mask of them, and where they ask what is visible, in causal programs; in
+//!     others none does. (Under which guard is the caller's promise, which the interpreter checks.)
 //!
 //! Of a sum, difference or product that may leave 64 bits nothing is known: machine code wraps around, the interpreter faults.
 
@@ -61,6 +65,8 @@ mod plan;
 mod space;
 mod stages;
 mod uses;
+
+use std::collections::BTreeSet;
 
 use crate::core::{Arg, Bin, BufId, Core, Elem, Inst, PlanId, Range, TableId, Val};
 use facts::Facts;
@@ -134,6 +140,8 @@ pub enum Rule {
     Refill,
     /// 32
     Barrier,
+    /// 33
+    Positions,
 }
 
 impl Rule {
@@ -212,10 +220,12 @@ struct Verifier<'a> {
     visible: Vec<bool>,
     /// Buffers that some earlier instruction writes.
     written: Vec<bool>,
-    /// Buffers that hold a value computed from the task number.
-    from_task: Vec<bool>,
-    /// Buffers into which something else went.
-    from_elsewhere: Vec<bool>,
+    /// Rows of a chunk, where the number of tasks is that of a grid.
+    grid: Option<i64>,
+    /// Values that are the first row of the task's chunk.
+    first_rows: BTreeSet<u32>,
+    /// For each buffer, those first rows in whose chunk everything lies that was stored in it.
+    own: Vec<Option<BTreeSet<u32>>>,
     /// Row buffers of output writes.
     outputs: Vec<(String, BufId)>,
 }
@@ -232,8 +242,9 @@ impl<'a> Verifier<'a> {
             defined: vec![false; vals],
             visible: vec![false; vals],
             written: vec![false; bufs],
-            from_task: vec![false; bufs],
-            from_elsewhere: vec![false; bufs],
+            grid: None,
+            first_rows: BTreeSet::new(),
+            own: vec![None; bufs],
             outputs: Vec::new(),
         }
     }
@@ -255,11 +266,13 @@ impl<'a> Verifier<'a> {
             *written &= buf.persist;
         }
         self.insts(code);
-        if section == Section::Plan && !self.is_visible(self.core.tasks) {
-            self.fail(
-                Rule::Scope,
-                "the number of tasks is not a value of the plan".into(),
-            );
+        if section == Section::Plan {
+            if self.is_visible(self.core.tasks) {
+                self.grid = self.facts.grid(self.core.tasks, self.core.heads);
+            } else {
+                let detail = "the number of tasks is not a value of the plan";
+                self.fail(Rule::Scope, detail.into());
+            }
         }
     }
 
@@ -421,12 +434,17 @@ impl<'a> Verifier<'a> {
                 }
                 if self.defines(*v) && ok {
                     self.facts.bin(*v, *op, *a, *b);
+                    if self.section == Section::Body
+                        && let Some(size) = self.grid
+                    {
+                        self.first_rows.extend(self.facts.first_row(*v, size));
+                    }
                 }
             }
             Inst::Select(v, c, a, b) => {
                 let ok = self.reads(&[*c, *a, *b]);
                 if self.defines(*v) && ok {
-                    self.facts.select(*v, *c, *a, *b);
+                    self.facts.select(*v, *a, *b);
                 }
             }
             Inst::Table(v, t, i) => {
@@ -440,8 +458,7 @@ impl<'a> Verifier<'a> {
                 {
                     let (lo, hi) = (table.data.iter().min(), table.data.iter().max());
                     if let (Some(lo), Some(hi)) = (lo, hi) {
-                        self.facts
-                            .interval(*v, *lo, *hi, ok && self.facts.is_from_task(*i));
+                        self.facts.interval(*v, *lo, *hi);
                     }
                 }
             }
@@ -454,8 +471,7 @@ impl<'a> Verifier<'a> {
                 if self.defines(*v)
                     && let Some(table) = table
                 {
-                    let from_task = ok && self.facts.is_from_task(*i);
-                    self.facts.ranged(*v, table.range, from_task);
+                    self.facts.ranged(*v, table.range);
                 }
             }
             Inst::PlanStore(t, i, x) => {
@@ -471,16 +487,14 @@ impl<'a> Verifier<'a> {
             Inst::Load(v, b, i) => {
                 let ok = self.reads(&[*i]);
                 let mut range = None;
-                let mut from_task = false;
                 if self.buffer(*b, Elem::I64) && ok {
                     let buf = &self.core.bufs[b.0 as usize];
                     self.index(&buf.name, *i, buf.len);
                     self.reads_buffer(*b);
                     range = buf.range;
-                    from_task = self.from_task[b.0 as usize];
                 }
                 if self.defines(*v) {
-                    self.facts.ranged(*v, range, from_task);
+                    self.facts.ranged(*v, range);
                 }
             }
             Inst::Store(b, i, x) => {
@@ -490,11 +504,7 @@ impl<'a> Verifier<'a> {
                     self.index(&buf.name, *i, buf.len);
                     self.stored(&buf.name, *x, buf.range);
                     self.written[b.0 as usize] = true;
-                    if self.facts.is_from_task(*x) {
-                        self.from_task[b.0 as usize] = true;
-                    } else {
-                        self.from_elsewhere[b.0 as usize] = true;
-                    }
+                    self.owns(*b, *x);
                 }
             }
             Inst::For {
@@ -578,14 +588,13 @@ impl<'a> Verifier<'a> {
                     self.inspect(*src, *width, *live);
                 }
                 if self.defines(*v) {
-                    self.facts.interval(*v, 0, 1, false);
+                    self.facts.interval(*v, 0, 1);
                 }
             }
             Inst::Queued(v) => {
                 self.task_only("stages");
                 if self.defines(*v) {
-                    self.facts
-                        .interval(*v, 0, i64::from(self.core.stages), false);
+                    self.facts.interval(*v, 0, i64::from(self.core.stages));
                 }
             }
             Inst::Commit | Inst::Wait(_) | Inst::Release => self.task_only("stages"),
@@ -640,16 +649,29 @@ impl<'a> Verifier<'a> {
         }
     }
 
+    /// Notes in which chunks a stored value lies.
+    fn owns(&mut self, b: BufId, x: Val) {
+        let size = self.grid.unwrap_or(0);
+        let facts = &self.facts;
+        let own = &mut self.own[b.0 as usize];
+        let before = own.as_ref().unwrap_or(&self.first_rows);
+        let now = before.iter().copied();
+        *own = Some(now.filter(|r| facts.in_chunk(x, *r, size)).collect());
+    }
+
     /// Rule 18, when every store has been seen.
     fn races(&mut self) {
+        // All rows of a task lie in one chunk, the same for all writes.
+        let mut common = self.first_rows.clone();
         for (path, buf) in std::mem::take(&mut self.outputs) {
             let b = &self.core.bufs[buf.0 as usize];
-            if b.persist || self.from_elsewhere[buf.0 as usize] {
-                self.errors.push(VerifyError {
-                    rule: Rule::Race,
-                    path,
-                    detail: format!("rows in {} do not all come from the task number", b.name),
-                });
+            let none = BTreeSet::new();
+            let own = self.own[buf.0 as usize].as_ref().unwrap_or(&none);
+            common.retain(|r| own.contains(r));
+            if b.persist || common.is_empty() {
+                let detail = format!("{} may hold rows of another task's chunk", b.name);
+                let rule = Rule::Race;
+                self.errors.push(VerifyError { rule, path, detail });
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::count::{self, CountError, count, positive};
 use crate::failure::Failure;
 use crate::loader::read_up_to;
 use crate::output;
+use crate::verbs::cache;
 use crate::verbs::run_table::{self, worst_row};
 
 /// Compile and run on real or generated tensors.
@@ -133,9 +134,15 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     }
     let backend = attnc::Backend::from(args.backend);
     let start = Instant::now();
-    let compiler = Compiler::with(choices_to_run(&args.compile)?);
+    let mut compiler = Compiler::with(choices_to_run(&args.compile)?);
+    if let Some(cache) = cache::place().filter(|_| !args.no_cache) {
+        compiler = compiler.cache(cache);
+    }
     let engine = compiler.engine(&source, backend)?;
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
+    if let Some(trouble) = engine.cache_trouble() {
+        context.warn(&format!("the kernel cache: {trouble}"));
+    }
     engine.notes().iter().for_each(|note| context.note(note));
     if let Some(path) = &args.output {
         output::check_writable(path)?;

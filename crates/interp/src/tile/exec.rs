@@ -17,13 +17,13 @@ pub(crate) struct Machine<'a> {
     pub(super) seq_len: usize,
     pub(super) out: &'a mut Tensor,
     pub(super) lse: &'a mut Tensor,
-    pub(super) out_written: Vec<bool>,
-    pub(super) lse_written: Vec<bool>,
+    pub(super) out_written: Vec<Option<i64>>,
+    pub(super) lse_written: Vec<Option<i64>>,
     vals: Vec<Option<i64>>,
     plan: Vec<Vec<Option<i64>>>,
     pub(crate) mem: Vec<Memory>,
     pub(super) order: Order,
-    task: Option<i64>,
+    pub(super) task: Option<i64>,
     pub(crate) madds: u64,
     /// The way to the instruction at fault, innermost first.
     pub(crate) trail: Vec<String>,
@@ -46,8 +46,8 @@ impl<'a> Machine<'a> {
             seq_len,
             out,
             lse,
-            out_written: vec![false; rows],
-            lse_written: vec![false; lses],
+            out_written: vec![None; rows],
+            lse_written: vec![None; lses],
             vals: vec![None; core.vals as usize],
             plan: core
                 .plan_tables
@@ -97,7 +97,7 @@ impl<'a> Machine<'a> {
     /// Every output element must have been written; yields the products issued.
     pub(crate) fn finish(self) -> Result<u64, FaultKind> {
         for (what, written) in [("out", &self.out_written), ("lse", &self.lse_written)] {
-            if let Some(index) = written.iter().position(|w| !w) {
+            if let Some(index) = written.iter().position(Option::is_none) {
                 return Err(FaultKind::Missing { what, index });
             }
         }

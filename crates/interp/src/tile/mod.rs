@@ -75,9 +75,17 @@ pub enum FaultKind {
         /// The value.
         value: i64,
     },
-    /// Two writes of one output element, or by one instruction of one element that warps share.
-    #[error("{what}: element {index} is written twice")]
+    /// Two tasks write one output element.
+    #[error("{what}: element {index} is written by two tasks")]
     Race {
+        /// `out` or `lse`.
+        what: &'static str,
+        /// Which.
+        index: usize,
+    },
+    /// Two writes of one output element in one task, or by one instruction of one element that warps share.
+    #[error("{what}: element {index} is written twice")]
+    Twice {
         /// `out`, `lse` or a buffer.
         what: String,
         /// Which.

@@ -82,12 +82,7 @@ impl Machine<'_> {
             } => {
                 let [b, n, h] = self.tensor_row(Port::Out, batch, head, n)?;
                 let index = (b * self.seq_len + n) * self.core.heads as usize + h;
-                if std::mem::replace(&mut self.out_written[index], true) {
-                    return Err(FaultKind::Race {
-                        what: "out".to_string(),
-                        index,
-                    });
-                }
+                mark("out", &mut self.out_written, index, self.task)?;
                 for (d, x) in row.iter().enumerate() {
                     self.out
                         .set(index * self.core.head_dim as usize + d, f64::from(*x));
@@ -101,12 +96,7 @@ impl Machine<'_> {
             } => {
                 let [b, n, h] = self.tensor_row(Port::Lse, batch, head, n)?;
                 let index = (b * self.core.heads as usize + h) * self.seq_len + n;
-                if std::mem::replace(&mut self.lse_written[index], true) {
-                    return Err(FaultKind::Race {
-                        what: "lse".to_string(),
-                        index,
-                    });
-                }
+                mark("lse", &mut self.lse_written, index, self.task)?;
                 self.lse.set(index, f64::from(row[0]));
                 Ok(())
             }
@@ -203,5 +193,25 @@ impl Machine<'_> {
         }
         self.order.who = Who::Any;
         Ok(())
+    }
+}
+
+/// Marks an output element as written by a task.
+fn mark(
+    what: &'static str,
+    written: &mut [Option<i64>],
+    index: usize,
+    task: Option<i64>,
+) -> Result<(), FaultKind> {
+    match written[index] {
+        None => {
+            written[index] = task;
+            Ok(())
+        }
+        Some(other) if task != Some(other) => Err(FaultKind::Race { what, index }),
+        Some(_) => {
+            let what = what.to_string();
+            Err(FaultKind::Twice { what, index })
+        }
     }
 }

@@ -198,7 +198,7 @@ impl Order {
         let what = core.bufs[b.0 as usize].name.clone();
         if last.get().inst == self.insts {
             let index = index as usize;
-            FaultKind::Race { what, index }
+            FaultKind::Twice { what, index }
         } else {
             FaultKind::Unordered { what, index }
         }

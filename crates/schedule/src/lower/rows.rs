@@ -149,8 +149,9 @@ fn row(
     mask: Val,
 ) {
     let n = c.add(lo, x);
-    let last = c.addc(task.n, -1);
-    let n = c.min(n, last);
+    // The cell lies inside the chunk, so this changes nothing but what is known of the value.
+    let own = c.addc(task.n1, -1);
+    let n = c.min(n, own);
     let (source, padding) = if p.nest.displaced {
         // A displaced group is one branch: its segment and place give the query that returns to row n.
         let w = c.plan(p.clipped, branches.begin);
@@ -180,7 +181,13 @@ fn row(
         let one = c.c(1);
         c.store(p.covered, r, one);
         c.store(p.rclass, at, class);
-        let clamped = c.min(source, last);
+        // Displaced sources lie anywhere.
+        let most = if p.nest.displaced {
+            c.addc(task.n, -1)
+        } else {
+            own
+        };
+        let clamped = c.min(source, most);
         let (row, compare) = match padding {
             Some(pad) => {
                 let none = c.c(-1);

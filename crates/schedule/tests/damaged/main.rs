@@ -435,6 +435,77 @@ const DAMAGES: &[Damage] = &[
         let iota = buf(c, "iota");
         scatter(c, Port::Out, |_, idx, _| idx.buf = iota);
     }),
+    ("race: more tasks than chunks", Rule::Race, |c| {
+        let two = Val(c.vals);
+        c.vals += 2;
+        c.plan.push(Inst::Const(two, 2));
+        let tasks = Val(two.0 + 1);
+        c.plan.push(Inst::Bin(tasks, Bin::Mul, c.tasks, two));
+        c.tasks = tasks;
+    }),
+    ("race: chunks that overlap", Rule::Race, |c| {
+        let less = constant(c, 1000);
+        change(c, |inst| match inst {
+            Inst::Bin(_, Bin::Mul, _, size) => {
+                *size = less;
+                true
+            }
+            _ => false,
+        });
+    }),
+    ("race: heads that take turns", Rule::Race, |c| {
+        let less = constant(c, 3);
+        let mut head = None;
+        scatter(c, Port::Out, |dst, _, _| {
+            if let View::Tensor { head: h, .. } = dst {
+                head = Some(*h);
+            }
+        });
+        change(c, |inst| match inst {
+            Inst::Bin(v, Bin::Rem, _, heads) if Some(*v) == head => {
+                *heads = less;
+                true
+            }
+            _ => false,
+        });
+    }),
+    (
+        "race: rows up to the end of the sequence",
+        Rule::Race,
+        |c| {
+            let rows = buf(c, "row_position");
+            let (n, less) = (define(c, |v| Inst::Arg(v, Arg::SeqLen)), constant(c, -1));
+            let last = Val(c.vals);
+            c.vals += 1;
+            c.body.insert(2, Inst::Bin(last, Bin::Add, n, less));
+            let mut row = None;
+            change(c, |inst| {
+                if let Inst::Store(to, _, x) = inst
+                    && *to == rows
+                {
+                    row = Some(*x);
+                }
+                row.is_some()
+            });
+            change(c, |inst| match inst {
+                Inst::Bin(v, Bin::Min, _, most) if Some(*v) == row => {
+                    *most = last;
+                    true
+                }
+                _ => false,
+            });
+        },
+    ),
+    ("race: flags among the rows", Rule::Race, |c| {
+        let rows = buf(c, "row_position");
+        change(c, |inst| match inst {
+            Inst::Gather { flag: Some(f), .. } => {
+                f.buf = rows;
+                true
+            }
+            _ => false,
+        });
+    }),
     ("race: every task in batch entry 0", Rule::Race, |c| {
         let zero = constant(c, 0);
         scatter(c, Port::Lse, |dst, _, _| {
@@ -530,6 +601,31 @@ const DAMAGES: &[Damage] = &[
         let f = function(c, "step");
         (f.mq, f.nk) = (1 << 31, 5 << 28);
     }),
+    (
+        "causal scores that nothing compares",
+        Rule::Positions,
+        |c| {
+            for op in &mut function(c, "step").body {
+                if let OpKind::Mask { causal, .. } = &mut op.kind {
+                    *causal = None;
+                }
+            }
+        },
+    ),
+    (
+        "causal visibility without positions",
+        Rule::Positions,
+        |c| {
+            for op in &mut function(c, "step").body {
+                if let OpKind::Visible { causal, .. } = &mut op.kind {
+                    *causal = None;
+                }
+            }
+        },
+    ),
+    ("positions where nothing is causal", Rule::Positions, |c| {
+        c.causal = false;
+    }),
     ("counts that may be negative", Rule::Count, |c| {
         range_from(c, "lane_count", -1);
     }),
@@ -567,7 +663,7 @@ fn every_damage_breaks_its_rule() {
 
 #[test]
 fn every_rule_has_a_damage() {
-    for number in 1..=32 {
+    for number in 1..=33 {
         let covered = table().any(|(_, (_, rule, _))| rule.number() == number);
         assert!(covered, "no damaged program breaks rule {number}");
     }

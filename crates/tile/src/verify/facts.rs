@@ -5,6 +5,8 @@
 //! number (local value numbering), so that facts about one are facts about all. Three shapes of code are known by name, because
 //! their bounds relate three values: `a / b * b`, its rounding up, and `base + i` with i below `end - base`.
 
+mod tasks;
+
 use std::collections::HashMap;
 
 use crate::core::{Arg, Bin, Bound, Range, Val};
@@ -25,7 +27,6 @@ struct Known {
     ub: Vec<(u32, i64)>,
     /// It is at least (value + c).
     lb: Vec<(u32, i64)>,
-    from_task: bool,
 }
 
 impl Known {
@@ -35,7 +36,6 @@ impl Known {
             hi: i64::MAX,
             ub: Vec::new(),
             lb: Vec::new(),
-            from_task: false,
         }
     }
     fn between(lo: i64, hi: i64) -> Known {
@@ -61,6 +61,8 @@ pub(super) struct Facts {
     number: Vec<u32>,
     known: Vec<Known>,
     defs: Vec<Option<(Bin, u32, u32)>>,
+    /// The same as it is written, also where the result may leave 64 bits.
+    written: Vec<Option<(Bin, u32, u32)>>,
     keys: HashMap<Key, u32>,
     added: Vec<Key>,
     undo: Vec<(u32, Known)>,
@@ -95,6 +97,7 @@ impl Facts {
             number: (0..total as u32).collect(),
             known,
             defs: vec![None; total],
+            written: vec![None; total],
             keys: HashMap::new(),
             added: Vec::new(),
             undo: Vec::new(),
@@ -166,11 +169,6 @@ impl Facts {
         (k.lo, k.hi)
     }
 
-    /// Whether the value is computed from the task number.
-    pub(super) fn is_from_task(&self, v: Val) -> bool {
-        self.k(self.num(v)).from_task
-    }
-
     /// The least provable c with x <= y + c.
     fn above(&self, x: u32, y: u32, depth: u32) -> Option<i64> {
         if x == y {
@@ -237,24 +235,19 @@ impl Facts {
             Arg::Batch => self.number[v.0 as usize] = self.b,
             Arg::Task => {
                 if self.fresh(v, Key::Task) {
-                    let mut known = Known::between(0, i64::MAX);
-                    known.from_task = true;
-                    self.enter(v.0, known);
+                    self.enter(v.0, Known::between(0, i64::MAX));
                 }
             }
         }
     }
 
-    pub(super) fn interval(&mut self, v: Val, lo: i64, hi: i64, from_task: bool) {
-        let mut known = Known::between(lo, hi);
-        known.from_task = from_task;
-        self.enter(v.0, known);
+    pub(super) fn interval(&mut self, v: Val, lo: i64, hi: i64) {
+        self.enter(v.0, Known::between(lo, hi));
     }
 
     /// A value read from something with a promised range.
-    pub(super) fn ranged(&mut self, v: Val, range: Option<Range>, from_task: bool) {
+    pub(super) fn ranged(&mut self, v: Val, range: Option<Range>) {
         let mut known = Known::any();
-        known.from_task = from_task;
         if let Some(r) = range {
             known.lo = r.lo;
             match r.hi {
@@ -273,7 +266,6 @@ impl Facts {
         let mut known = Known::between(first.lo, end.hi.saturating_sub(1));
         known.lb.push((l, 0));
         known.ub.push((h, -1));
-        known.from_task = first.from_task;
         if let Some(step) = step {
             let (s, s_hi) = self.bounds(step);
             // With constant start and step the last value is a whole number of steps away.
@@ -291,10 +283,9 @@ impl Facts {
         self.order(v.0, h, -1);
     }
 
-    pub(super) fn select(&mut self, v: Val, c: Val, a: Val, b: Val) {
-        let (c, a, b) = (self.num(c), self.num(a), self.num(b));
-        let mut known = self.hull(a, b);
-        known.from_task = self.k(a).from_task || self.k(b).from_task || self.k(c).from_task;
+    pub(super) fn select(&mut self, v: Val, a: Val, b: Val) {
+        let (a, b) = (self.num(a), self.num(b));
+        let known = self.hull(a, b);
         self.enter(v.0, known);
     }
 
@@ -341,6 +332,7 @@ impl Facts {
         if !self.fresh(v, Key::Bin(op, a, b)) {
             return;
         }
+        self.written[v.0 as usize] = Some((op, a, b));
         let (ka, kb) = (self.k(a).clone(), self.k(b).clone());
         let any = Known::any;
         let mut known = match op {
@@ -426,7 +418,6 @@ impl Facts {
         } else {
             self.defs[v.0 as usize] = Some((op, a, b));
         }
-        known.from_task = ka.from_task || kb.from_task;
         self.enter(v.0, known);
     }
 

@@ -113,6 +113,7 @@ pub(super) fn check(core: &Core, f: &TileFn) -> Vec<VerifyError> {
     }
     if c.errors.is_empty() {
         c.paths();
+        c.compares(core.causal);
     }
     c.errors
 }
@@ -130,6 +131,41 @@ impl Checker<'_> {
         let error = VerifyError { rule, path, detail };
         if !self.errors.contains(&error) {
             self.errors.push(error);
+        }
+    }
+
+    /// Rule 33: scores are masked by positions, and visibility asks for them, if and only if the program is causal.
+    fn compares(&mut self, causal: bool) {
+        let mut scores = Vec::new();
+        let mut compared = Vec::new();
+        let mut asked = Vec::new();
+        for op in &self.f.body {
+            match &op.kind {
+                OpKind::DotKeys { dst, .. } => scores.push(*dst),
+                OpKind::Mask { dst, causal, .. } if causal.is_some() => compared.push(*dst),
+                OpKind::Visible { dst, causal, .. } => asked.push((*dst, causal.is_some())),
+                OpKind::Mask { .. }
+                | OpKind::DotValues { .. }
+                | OpKind::Map { .. }
+                | OpKind::Reduce { .. } => {}
+            }
+        }
+        let wrong = |t: &Tile| {
+            asked
+                .iter()
+                .any(|(a, positions)| a == t && *positions != causal)
+                || (scores.contains(t) || !causal) && compared.contains(t) != causal
+        };
+        let tiles = scores.iter().chain(&compared);
+        let found: Vec<Tile> = tiles
+            .chain(asked.iter().map(|(t, _)| t))
+            .copied()
+            .filter(wrong)
+            .collect();
+        for t in found {
+            let what = if causal { "never compared" } else { "compared" };
+            let detail = format!("positions of {} are {what}", self.name(t));
+            self.fail(Rule::Positions, None, detail);
         }
     }
 

@@ -111,8 +111,12 @@ impl Verifier<'_> {
                     if self.section != Section::Body {
                         self.fail(Rule::Section, "an output is written outside a task".into());
                     }
-                    if !self.facts.is_from_task(batch) || !self.facts.is_from_task(head) {
-                        let detail = "batch entry or head does not come from the task number";
+                    let decoded = |size| {
+                        let heads = self.core.heads;
+                        self.facts.decodes(batch, head, heads, size)
+                    };
+                    if !self.grid.is_some_and(decoded) {
+                        let detail = "other tasks may have the same batch entry, head and chunk";
                         self.fail(Rule::Race, detail.into());
                     }
                     self.outputs.push((self.path.join("."), idx.buf));
@@ -210,6 +214,7 @@ impl Verifier<'_> {
         {
             // It is set, never reset: the rest of its value comes from before.
             self.reads_buffer(flag.buf);
+            self.own[flag.buf.0 as usize] = Some(Default::default());
             let buf = &self.core.bufs[flag.buf.0 as usize];
             let one = Range {
                 lo: 1,
