@@ -407,6 +407,79 @@ fn c_and_cxx_programs_get_the_bits_of_the_code_in_memory() {
 }
 
 #[test]
+fn the_c_example_builds_and_runs() {
+    const MAKE: Tool = Tool {
+        name: "make",
+        required_by: "ATTNC_REQUIRE_CC",
+    };
+    if !CC.there() || !MAKE.there() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("c")).expect("can be made");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    for name in ["local.attn", "c/Makefile", "c/main.c"] {
+        fs::copy(examples.join(name), folder.path().join(name)).expect("can be copied");
+    }
+    let mut make = Command::new("make");
+    make.current_dir(folder.path().join("c"))
+        .arg(concat!("ATTNC=", env!("CARGO_BIN_EXE_attnc-under-test")));
+    if let [one] = family()[..] {
+        make.arg(format!("TARGETS=--target {}", one.name()))
+            .arg(format!("OBJECT=build/operators.{}.o", one.name()));
+    }
+    let ran = make.output().expect("make runs");
+    let (out, err) = (
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr),
+    );
+    assert!(ran.status.success(), "{out}{err}");
+    assert!(out.contains("on 2 threads: right"), "{out}");
+}
+
+#[test]
+fn the_program_of_the_guide_compiles() {
+    if !CC.there() {
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = root.join("examples/local.attn");
+    let file = file.to_str().expect("UTF-8");
+    let run = attnc(folder.path(), &["build", file, "-q", "-o", "."]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let guide = fs::read_to_string(root.join("docs/guide/c.md")).expect("the guide");
+    let code = guide
+        .split("```c\n")
+        .map(|part| part.split("```").next().unwrap_or(""));
+    let code = code
+        .filter(|c| c.starts_with("#include"))
+        .collect::<Vec<_>>();
+    let [code] = code[..] else {
+        panic!("{} programs", code.len());
+    };
+    fs::write(folder.path().join("attend.c"), code).expect("can be written");
+    let made = Command::new("cc")
+        .current_dir(folder.path())
+        .args([
+            "-std=c99",
+            "-Wall",
+            "-Wextra",
+            "-pedantic",
+            "-Werror",
+            "-c",
+            "attend.c",
+        ])
+        .output()
+        .expect("the compiler runs");
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+}
+
+#[test]
 fn a_build_that_fails_says_why_and_leaves_nothing_behind() {
     let folder = folder();
     let at = |name: &str| folder.path().join(name);

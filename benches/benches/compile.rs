@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! From `.attn` text to a callable kernel, cold: nothing is kept from one round to the next. Goals: 25 ms for five branches, 1 s for 16.
 
+use attnc::CpuTarget;
 use attnc::pipeline::Plan;
 use attnc_benches::{Case, compile};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -17,7 +18,7 @@ fn benches(c: &mut Criterion) {
     ] {
         for (name, plan) in [("share", Plan::Share), ("each", Plan::Each)] {
             group.bench_function(format!("{}/{name}", case.name), |b| {
-                b.iter(|| compile(&case, plan))
+                b.iter(|| compile(&case, CpuTarget::X86_64, plan))
             });
         }
     }

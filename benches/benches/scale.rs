@@ -2,6 +2,7 @@
 //! Time a token from 16k to 512k tokens of the geometric schedule (w = 1024 * 2^i up to N, r = 2^i, 2 heads of 64, f32), one thread.
 //! Goal: flat within 15 %. Needs 1.1 GB.
 
+use attnc::CpuTarget;
 use attnc::pipeline::Plan;
 use attnc_benches::{Bench, Case};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -17,7 +18,8 @@ fn benches(c: &mut Criterion) {
         let mut best = Duration::MAX;
         group.throughput(Throughput::Elements(case.seq_len));
         group.bench_function(format!("{}/auto", case.name), |b| {
-            let bench = bench.get_or_insert_with(|| Bench::new(&case, Plan::Auto));
+            let bench =
+                bench.get_or_insert_with(|| Bench::new(&case, CpuTarget::X86_64, Plan::Auto));
             b.iter_custom(|rounds| {
                 (0..rounds)
                     .map(|_| {

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the benches share: operators by name, engines that can be called over and over, and the machine's ceiling.
+//! What the benches share: operators by name, engines that can be called over and over, and the machine's ceilings.
 //!
 //! In: a case. Out: an engine with its tensors made outside the clock.
 
 mod ceiling;
 
-pub use ceiling::{Fma, ceiling};
+pub use ceiling::Fma;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use attnc::pipeline::{Choices, Plan};
-use attnc::{Backend, Call, Compiler, Engine, Executed, Inputs, Signature, Source};
+use attnc::{Backend, Call, Compiler, CpuTarget, Engine, Executed, Inputs, Signature, Source};
 use attnc_spec::{Loaded, NoFiles, Operator, resolve};
 use attnc_tensor::{Storage, Tensor};
 
@@ -77,8 +77,8 @@ impl Case {
 ///
 /// # Panics
 /// When the compiler refuses.
-pub fn compile(case: &Case, plan: Plan) -> Box<dyn Engine> {
-    let mut choices = Choices::new("x86_64");
+pub fn compile(case: &Case, target: CpuTarget, plan: Plan) -> Box<dyn Engine> {
+    let mut choices = Choices::new(target.name());
     choices.plan = plan;
     Compiler::with(choices)
         .engine(&Source::from(&*case.operator()), Backend::Cpu)
@@ -98,11 +98,11 @@ impl Bench {
     ///
     /// # Panics
     /// When the compiler refuses, or there is no memory.
-    pub fn new(case: &Case, plan: Plan) -> Bench {
+    pub fn new(case: &Case, target: CpuTarget, plan: Plan) -> Bench {
         let s = Signature::from(&*case.operator());
         let n = case.seq_len as usize;
         Bench {
-            engine: compile(case, plan),
+            engine: compile(case, target, plan),
             inputs: Inputs::generate(&s, 1, case.seq_len, 0).expect("memory"),
             out: Tensor::zeros(s.dtype, &s.query_shape(1, n)).expect("memory"),
             lse: Tensor::zeros(Storage::F32, &s.lse_shape(1, n)).expect("memory"),
