@@ -77,6 +77,7 @@ pub fn graph(op: &Operator) -> Result<OpGraph, CompileError> {
 /// # Errors
 /// An unknown rule in `without`; a limit that was hit.
 pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileError> {
+<<<<<<< HEAD
     let h = graph.header();
     let (lanes, keys) = Schedule::grain(&choices.target);
     let sched = Schedule::portable(&choices.target, h.head_dim, 1);
@@ -87,14 +88,34 @@ pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileErro
         head_dim: u64::from(h.head_dim),
         nominal_n: NOMINAL_N,
     };
+=======
+>>>>>>> main
     let options = Options {
-        cost,
+        cost: cost_model(graph, choices, NOMINAL_N),
         plan: choices.plan,
         without: choices.without.clone(),
         node_limit: NODE_LIMIT,
         proof: choices.proof,
     };
     Ok(attnc_rewrite::optimize(graph, &options)?)
+}
+
+/// Sharing is decided alike for every target, by the tile sizes of the portable kernels.
+fn cost_model(graph: &OpGraph, choices: &Choices, nominal_n: u64) -> CostModel {
+    let h = graph.header();
+    let sched = Schedule::portable(&choices.target, h.head_dim, 1);
+    CostModel {
+        mq: u64::from(QUERY_STEP),
+        nk: u64::from(KEY_STEP),
+        chunk: u64::from(sched.chunk),
+        head_dim: u64::from(h.head_dim),
+        nominal_n,
+    }
+}
+
+/// What the model that chooses the plan says of a graph at a sequence length of one's own, for one head, every key visible.
+pub fn cost(graph: &OpGraph, choices: &Choices, seq_len: u64) -> Cost {
+    attnc_rewrite::cost(graph, &cost_model(graph, choices, seq_len))
 }
 
 /// fused graph -> core program, under the default schedule of the target.
