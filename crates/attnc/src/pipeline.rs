@@ -77,19 +77,6 @@ pub fn graph(op: &Operator) -> Result<OpGraph, CompileError> {
 /// # Errors
 /// An unknown rule in `without`; a limit that was hit.
 pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileError> {
-<<<<<<< HEAD
-    let h = graph.header();
-    let (lanes, keys) = Schedule::grain(&choices.target);
-    let sched = Schedule::portable(&choices.target, h.head_dim, 1);
-    let cost = CostModel {
-        mq: u64::from(lanes),
-        nk: u64::from(keys),
-        chunk: u64::from(sched.chunk),
-        head_dim: u64::from(h.head_dim),
-        nominal_n: NOMINAL_N,
-    };
-=======
->>>>>>> main
     let options = Options {
         cost: cost_model(graph, choices, NOMINAL_N),
         plan: choices.plan,
@@ -100,13 +87,14 @@ pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileErro
     Ok(attnc_rewrite::optimize(graph, &options)?)
 }
 
-/// Sharing is decided alike for every target, by the tile sizes of the portable kernels.
+/// Sharing is decided by products padded to what the target's kernels compute in multiples of.
 fn cost_model(graph: &OpGraph, choices: &Choices, nominal_n: u64) -> CostModel {
     let h = graph.header();
+    let (lanes, keys) = Schedule::grain(&choices.target);
     let sched = Schedule::portable(&choices.target, h.head_dim, 1);
     CostModel {
-        mq: u64::from(QUERY_STEP),
-        nk: u64::from(KEY_STEP),
+        mq: u64::from(lanes),
+        nk: u64::from(keys),
         chunk: u64::from(sched.chunk),
         head_dim: u64::from(h.head_dim),
         nominal_n,
