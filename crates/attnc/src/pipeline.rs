@@ -8,7 +8,7 @@ use attnc_graph::{GraphError, OpGraph};
 use attnc_rewrite::{CostModel, Options, RewriteError};
 use attnc_schedule::{LowerError, Schedule, ScheduleError};
 use attnc_spec::Operator;
-use attnc_tile::core::{Core, KEY_STEP, QUERY_STEP};
+use attnc_tile::core::Core;
 use attnc_tile::verify::{self, VerifyError};
 
 pub use attnc_rewrite::{Cost, Optimized, Plan, RuleInfo, Step, rules};
@@ -87,13 +87,14 @@ pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileErro
     Ok(attnc_rewrite::optimize(graph, &options)?)
 }
 
-/// Sharing is decided alike for every target, by the tile sizes of the portable kernels.
+/// Sharing is decided by products padded to what the target's kernels compute in multiples of.
 fn cost_model(graph: &OpGraph, choices: &Choices, nominal_n: u64) -> CostModel {
     let h = graph.header();
+    let (lanes, keys) = Schedule::grain(&choices.target);
     let sched = Schedule::portable(&choices.target, h.head_dim, 1);
     CostModel {
-        mq: u64::from(QUERY_STEP),
-        nk: u64::from(KEY_STEP),
+        mq: u64::from(lanes),
+        nk: u64::from(keys),
         chunk: u64::from(sched.chunk),
         head_dim: u64::from(h.head_dim),
         nominal_n,
