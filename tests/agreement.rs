@@ -56,6 +56,18 @@ fn the_schedule_of_sm_80_agrees_with_the_oracle() {
     }
 }
 
+/// The meaning that the claims of 256 and 512 bits are held to: tiles of 48 queries and 64 keys.
+#[test]
+fn the_schedule_of_wide_kernels_agrees_with_the_oracle() {
+    for plan in [Plan::Each, Plan::Share] {
+        let engine = Engine {
+            target: "x86_64-v4",
+            ..Engine::new(Backend::InterpTile, Some(plan), 3)
+        };
+        agree(&engine, 60, 900);
+    }
+}
+
 #[test]
 fn unfused_graphs_agree_with_the_oracle() {
     agree(&Engine::new(Backend::InterpGraph, None, 1), 300, 300);

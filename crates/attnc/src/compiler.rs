@@ -4,13 +4,14 @@
 //! In: an [`Attention`], or the text of a later stage. Out: a [`Kernel`] for this machine, or the [`Engine`] of another backend.
 
 use attnc_codegen_cpu::Jit;
-use attnc_graph::{Branch, Form, Op, OpGraph, Precision, Segment};
+use attnc_graph::{Branch, Form, OpGraph, Precision};
 use attnc_tile::core::Core;
 
 use crate::attention::Attention;
 use crate::cache::entry::Artifact;
 use crate::cache::key::Key;
 use crate::cache::{Cache, CacheError};
+use crate::cost::groups;
 use crate::engine::{Backend, CacheUse, Engine, EngineError};
 use crate::graph_engine::GraphEngine;
 use crate::kernel::{Kernel, chunk};
@@ -207,26 +208,14 @@ impl Compiler {
 /// What to tell of the branches that stayed by themselves although sharing was asked for.
 fn unshared(graph: &OpGraph) -> Option<String> {
     const SHOWN: usize = 4;
-    let mut bags = 0;
-    let mut alone = Vec::new();
-    for n in graph.nodes() {
-        match graph.op(n) {
-            Op::Once(o) => {
-                bags += 1;
-                if let [t] = o.terms[..] {
-                    alone.push(t.branch);
-                }
-            }
-            Op::Dense(_) => {
-                bags += 1;
-                alone.push(Branch {
-                    segment: Segment::Whole,
-                    dilation: 1,
-                });
-            }
-            _ => {}
-        }
-    }
+    let groups = groups(graph);
+    let bags = groups.len();
+    let mut alone: Vec<Branch> = groups
+        .iter()
+        .filter(|g| g.len() == 1)
+        .flatten()
+        .copied()
+        .collect();
     if bags < 2 || alone.is_empty() {
         return None;
     }

@@ -81,6 +81,39 @@ pub fn execute(
     Ok(y)
 }
 
+/// How often a measurement is repeated.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Repeats {
+    /// Timed calls at most, at least 1.
+    pub most: u64,
+    /// Fewer where so many calls would take more seconds than this.
+    pub seconds: f64,
+}
+
+/// Measures `engine`: one call to warm up (pages touched, clocks raised), then the timed ones. A first call that takes all the time
+/// there is stands for itself.
+///
+/// # Errors
+/// See [`ExecuteError`].
+pub fn measure(
+    engine: &dyn Engine,
+    s: &Signature,
+    x: &Inputs,
+    threads: usize,
+    repeats: Repeats,
+    progress: Progress<'_>,
+) -> Result<Outcome, ExecuteError> {
+    let warm = execute(engine, s, x, threads, 1, progress)?;
+    let seconds = warm.run_ms.iter().sum::<f64>() / 1e3;
+    if seconds >= repeats.seconds {
+        return Ok(warm);
+    }
+    drop(warm.out);
+    // At most what there is room for; the quotient is infinite where the call took no time.
+    let fit = (repeats.seconds / seconds).min(repeats.most as f64) as u64;
+    execute(engine, s, x, threads, fit.max(1), progress)
+}
+
 /// The median of measured times; the mean of the middle two where their number is even, 0 of none.
 pub fn median(times: &[f64]) -> f64 {
     let mut sorted = times.to_vec();

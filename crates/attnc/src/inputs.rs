@@ -103,6 +103,14 @@ fn check_size(s: &Signature, batch: u64, seq_len: u64) -> Result<(usize, usize),
 }
 
 impl Inputs {
+    /// Whether tensors of these sizes can be had, asked before a long series of measurements.
+    ///
+    /// # Errors
+    /// [`InputError::TooLarge`] if they cannot.
+    pub fn check(s: &Signature, batch: u64, seq_len: u64) -> Result<(), InputError> {
+        check_size(s, batch, seq_len).map(|_| ())
+    }
+
     /// Standard-normal inputs: streams 0, 1 and 2 of `seed` for q, k and v, the same bits on every machine.
     ///
     /// # Errors

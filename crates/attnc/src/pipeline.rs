@@ -8,7 +8,7 @@ use attnc_graph::{GraphError, OpGraph};
 use attnc_rewrite::{CostModel, Options, RewriteError};
 use attnc_schedule::{LowerError, Schedule, ScheduleError};
 use attnc_spec::Operator;
-use attnc_tile::core::{Core, KEY_STEP, QUERY_STEP};
+use attnc_tile::core::Core;
 use attnc_tile::verify::{self, VerifyError};
 
 pub use attnc_rewrite::{Cost, Optimized, Plan, RuleInfo, Step, rules};
@@ -77,24 +77,33 @@ pub fn graph(op: &Operator) -> Result<OpGraph, CompileError> {
 /// # Errors
 /// An unknown rule in `without`; a limit that was hit.
 pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileError> {
-    let h = graph.header();
-    // Sharing is decided alike for every target.
-    let sched = Schedule::portable(&choices.target, h.head_dim, 1);
-    let cost = CostModel {
-        mq: u64::from(QUERY_STEP),
-        nk: u64::from(KEY_STEP),
-        chunk: u64::from(sched.chunk),
-        head_dim: u64::from(h.head_dim),
-        nominal_n: NOMINAL_N,
-    };
     let options = Options {
-        cost,
+        cost: cost_model(graph, choices, NOMINAL_N),
         plan: choices.plan,
         without: choices.without.clone(),
         node_limit: NODE_LIMIT,
         proof: choices.proof,
     };
     Ok(attnc_rewrite::optimize(graph, &options)?)
+}
+
+/// Sharing is decided by products padded to what the target's kernels compute in multiples of.
+fn cost_model(graph: &OpGraph, choices: &Choices, nominal_n: u64) -> CostModel {
+    let h = graph.header();
+    let (lanes, keys) = Schedule::grain(&choices.target);
+    let sched = Schedule::portable(&choices.target, h.head_dim, 1);
+    CostModel {
+        mq: u64::from(lanes),
+        nk: u64::from(keys),
+        chunk: u64::from(sched.chunk),
+        head_dim: u64::from(h.head_dim),
+        nominal_n,
+    }
+}
+
+/// What the model that chooses the plan says of a graph at a sequence length of one's own, for one head, every key visible.
+pub fn cost(graph: &OpGraph, choices: &Choices, seq_len: u64) -> Cost {
+    attnc_rewrite::cost(graph, &cost_model(graph, choices, seq_len))
 }
 
 /// fused graph -> core program, under the default schedule of the target.

@@ -7,11 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::count::count;
 use crate::verbs::{
-    bench, build, cache, check, cost, emit, explain, explain_code, fmt, hash, lsp, plot, run,
-    targets, tune,
+    bench, build, cache, check, completions, cost, emit, explain, explain_code, fmt, hash, lsp,
+    man, plot, run, targets, tune,
 };
 
-/// Version, commit and features of this build.
+/// Version, commit and features of this build, for `--version`; `-V` prints the first line.
 pub(crate) const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\ncommit: ",
@@ -21,7 +21,7 @@ pub(crate) const VERSION: &str = concat!(
 
 /// A compiler for long-sequence attention operators.
 #[derive(Debug, Parser)]
-#[command(name = "attnc", version = VERSION, color = clap::ColorChoice::Never, term_width = 100)]
+#[command(name = "attnc", version = env!("CARGO_PKG_VERSION"), long_version = VERSION, color = clap::ColorChoice::Never, term_width = 100)]
 #[command(
     subcommand_required = true,
     arg_required_else_help = true,
@@ -65,6 +65,10 @@ pub(crate) enum Verb {
     Cost(cost::CostArgs),
     /// Speak the language server protocol.
     Lsp(lsp::LspArgs),
+    /// Print a script that completes commands in a shell.
+    Completions(completions::CompletionsArgs),
+    /// Write manual pages.
+    Man(man::ManArgs),
     /// Print the content hash.
     Hash(hash::HashArgs),
 }

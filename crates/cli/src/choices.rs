@@ -92,3 +92,9 @@ pub(crate) fn choices_to_run(args: &CompileArgs) -> Result<Choices, Failure> {
         })
     }
 }
+
+/// Worker threads: those asked for, else one for each core.
+pub(crate) fn threads(asked: Option<u64>) -> usize {
+    let all = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    asked.map_or_else(all, |t| usize::try_from(t).unwrap_or(usize::MAX))
+}

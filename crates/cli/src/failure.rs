@@ -94,6 +94,12 @@ pub(crate) enum Failure {
         /// The worst row, in words.
         worst: String,
     },
+    /// A pattern that cannot be counted.
+    #[error(transparent)]
+    Pattern(#[from] attnc::pattern::PatternError),
+    /// A picture could not be drawn.
+    #[error(transparent)]
+    Draw(#[from] crate::draw::DrawError),
     /// The client of `lsp` left without saying so.
     #[error("the editor left without `shutdown`")]
     Hangup,
@@ -108,6 +114,7 @@ impl Failure {
         match self {
             Failure::ClosedPipe => 0,
             Failure::Usage(_)
+            | Failure::Pattern(_)
             | Failure::Build(attnc::BuildError::Families(..) | attnc::BuildError::Bundle(_)) => 2,
             Failure::Reported
             | Failure::NotBuiltYet(_)
@@ -127,6 +134,7 @@ impl Failure {
             | Failure::Engine(_)
             | Failure::Execute(_)
             | Failure::Unverified { .. }
+            | Failure::Draw(_)
             | Failure::Hangup
             | Failure::NotFormatted(_) => 1,
         }

@@ -7,9 +7,11 @@
 //! 0 done, 1 the work failed, 2 usage.
 
 mod args;
+mod bar;
 mod choices;
 mod context;
 mod count;
+mod draw;
 mod failure;
 mod loader;
 mod output;

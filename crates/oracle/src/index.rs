@@ -8,7 +8,7 @@ use attnc_spec::{Branch, Offsets, Operator, Ragged, Rows};
 
 /// The query whose result a row takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Query {
+pub enum Query {
     /// The query at this position.
     Real(u64),
     /// A zero row behind the end of a segment.
@@ -17,17 +17,17 @@ pub(crate) enum Query {
 
 /// What one branch lets a row see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// The query that stands in the row.
-    pub(crate) query: Query,
+    pub query: Query,
     /// Position of the first visible key.
-    pub(crate) first: u64,
+    pub first: u64,
     /// Distance between visible keys.
-    pub(crate) step: u64,
+    pub step: u64,
     /// Number of visible keys.
-    pub(crate) count: u64,
+    pub count: u64,
     /// Number of visible zero keys (score 0, value 0).
-    pub(crate) zeros: u64,
+    pub zeros: u64,
 }
 
 /// The offset o(h, r).
@@ -53,7 +53,7 @@ fn places(limit: u64, phase: u64, dilation: u64) -> u64 {
 }
 
 /// What `branch` lets row `row` of head `head` see in a sequence of `n` tokens (`row < n`); `None` where it does not cover the row.
-pub(crate) fn seen(op: &Operator, branch: &Branch, head: u32, row: u64, n: u64) -> Option<Seen> {
+pub fn seen(op: &Operator, branch: &Branch, head: u32, row: u64, n: u64) -> Option<Seen> {
     let dilation = branch.dilation;
     let phase = head_offset(op, u64::from(head), dilation);
     let width = match branch.segment {

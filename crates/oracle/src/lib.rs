@@ -14,4 +14,5 @@ mod row;
 pub use cost::madds_formula;
 pub use forward::{Forward, RowId, RowResult, branch_lse, forward, forward_rows};
 pub use gradient::{Gradients, gradients};
+pub use index::{Query, Seen, seen};
 pub use inputs::{Inputs, OracleError};

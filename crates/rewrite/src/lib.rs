@@ -11,7 +11,7 @@ mod proof;
 mod rules;
 
 pub use cost::{Cost, CostModel};
-pub use optimize::{MAX_PROVED, Optimized, Options, Plan, RewriteError, optimize};
+pub use optimize::{MAX_PROVED, Optimized, Options, Plan, RewriteError, cost, optimize};
 pub use proof::Step;
 pub use rules::{RuleInfo, rules};
 

@@ -222,6 +222,11 @@ pub fn optimize(graph: &OpGraph, options: &Options) -> Result<Optimized, Rewrite
     })
 }
 
+/// What a graph costs a head and sequence under a model, whose length may be any.
+pub fn cost(graph: &OpGraph, model: &CostModel) -> Cost {
+    cost_of(&to_expr(graph), Facts::of(graph.header()), model)
+}
+
 /// The cost of one term: of an e-graph that holds nothing else.
 pub(crate) fn cost_of(e: &RecExpr<Node>, facts: Facts, model: &CostModel) -> Cost {
     let mut graph = Graph::new(facts);

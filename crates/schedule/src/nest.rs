@@ -5,7 +5,7 @@
 //! schedule. Nothing here knows which branches stood in the source: the graph's groups decide.
 
 use attnc_tensor::DType;
-use attnc_tile::core::{KEY_STEP, Layout, Space};
+use attnc_tile::core::{KEY_STEP, Layout, QUERY_STEP, Space};
 
 /// A segment length that exceeds every sequence: `segment = whole`.
 pub const WHOLE: i64 = 1 << 50;
@@ -204,6 +204,16 @@ impl Schedule {
             stages,
             warps: 4,
             spaces: Spaces::GPU,
+        }
+    }
+
+    /// Lanes and keys that the kernels of a target compute in multiples of. By products padded to these rewriting decides whether
+    /// sharing pays.
+    pub fn grain(target: &str) -> (u32, u32) {
+        match target {
+            "x86_64-v3" => (8, 4),
+            "x86_64-v4" => (16, 8),
+            _ => (QUERY_STEP, KEY_STEP),
         }
     }
 

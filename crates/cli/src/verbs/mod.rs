@@ -5,6 +5,7 @@ pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod check;
+pub(crate) mod completions;
 pub(crate) mod cost;
 pub(crate) mod emit;
 pub(crate) mod explain;
@@ -12,6 +13,7 @@ pub(crate) mod explain_code;
 pub(crate) mod fmt;
 pub(crate) mod hash;
 pub(crate) mod lsp;
+pub(crate) mod man;
 pub(crate) mod plot;
 pub(crate) mod run;
 mod run_table;
@@ -38,6 +40,8 @@ pub(crate) fn run(verb: Verb, context: &Context) -> Result<(), Failure> {
         Verb::Bench(args) => bench::run(&args, context),
         Verb::Plot(args) => plot::run(&args, context),
         Verb::Cost(args) => cost::run(&args, context),
+        Verb::Completions(args) => completions::run(&args, context),
+        Verb::Man(args) => man::run(&args, context),
         Verb::Lsp(args) => lsp::run(&args, context),
         Verb::Hash(args) => hash::run(&args, context),
     }

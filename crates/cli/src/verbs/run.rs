@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! `attnc run`: compile and run on real or generated tensors, verify against the oracle, report.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Instant;
@@ -12,10 +11,10 @@ use attnc::{
 };
 use attnc_syntax::MAX_FILE_BYTES;
 use attnc_tensor::write_safetensors;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::{CompileArgs, TensorArgs};
-use crate::choices::choices_to_run;
+use crate::bar::Bar;
+use crate::choices::{choices_to_run, threads};
 use crate::context::Context;
 use crate::count::{self, CountError, count, positive};
 use crate::failure::Failure;
@@ -160,7 +159,7 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
             return Err(Failure::Usage("--seq-len or --input is needed".to_owned()));
         }
     };
-    let threads = threads(args);
+    let threads = threads(args.threads);
     let rows = RowIds::new(inputs.batch, signature.heads, inputs.seq_len).len();
     let bar = Bar::new(context, "running", rows.saturating_mul(args.repeat));
     let outcome = attnc::execute(
@@ -293,49 +292,5 @@ fn print(
         context.print(&(line + "\n"))
     } else {
         context.print(&run_table::render(report, verified))
-    }
-}
-
-/// Worker threads: those asked for, else one for each core.
-fn threads(args: &RunArgs) -> usize {
-    let all = || std::thread::available_parallelism().map_or(1, |n| n.get());
-    args.threads
-        .map_or_else(all, |t| usize::try_from(t).unwrap_or(usize::MAX))
-}
-
-/// A progress bar for long work, where standard error is a terminal.
-struct Bar(Option<ProgressBar>);
-
-impl Bar {
-    fn new(context: &Context, what: &'static str, rows: u64) -> Bar {
-        if context.options.quiet || !std::io::stderr().is_terminal() {
-            return Bar(None);
-        }
-        let bar = ProgressBar::with_draw_target(Some(rows), ProgressDrawTarget::stderr_with_hz(8));
-        if let Ok(style) = ProgressStyle::with_template(
-            "{msg} {wide_bar} {human_pos}/{human_len} rows {elapsed} (eta {eta})",
-        ) {
-            bar.set_style(style);
-        }
-        bar.set_message(what);
-        Bar(Some(bar))
-    }
-
-    fn advance(&self, rows: u64) {
-        if let Some(bar) = &self.0 {
-            bar.inc(rows);
-        }
-    }
-
-    fn clear(&self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.clear();
     }
 }

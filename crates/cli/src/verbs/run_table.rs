@@ -68,7 +68,8 @@ fn lines(r: &RunReport, verified: Option<&Verified>) -> Vec<(&'static str, Strin
     lines
 }
 
-fn milliseconds(ms: f64) -> String {
+/// A time for people.
+pub(crate) fn milliseconds(ms: f64) -> String {
     if ms < 1.0 {
         format!("{:.1} us", ms * 1e3)
     } else if ms < 1e4 {

@@ -42,6 +42,6 @@ pub(crate) fn of(level: Level, f: &TileFn, key_step: u32) -> Result<Option<Claim
     Ok(Some(Claim {
         bytes,
         portable,
-        steps: (width.lanes(), step::KEY_STEP),
+        steps: (width.lanes(), step::rows(width)),
     }))
 }

@@ -65,6 +65,14 @@ struct Step<'p> {
     pitch: i32,
 }
 
+/// Rows of the register tile: keys, or elements of a head.
+pub(crate) fn rows(width: Width) -> u32 {
+    match width {
+        Width::Zmm => 8,
+        Width::Ymm => 4,
+    }
+}
+
 /// Whether there is a claim: the memory of the scores' visibility, which only the portable body uses, serves as scratch.
 pub(crate) fn claims(p: &Parameters, width: Width) -> bool {
     p.extents.mq.is_multiple_of(width.lanes())
@@ -140,14 +148,6 @@ fn body(p: &Parameters, width: Width) -> Result<Vec<u8>, IcedError> {
 }
 
 impl Step<'_> {
-    /// Rows of the register tile.
-    fn rows(&self) -> u32 {
-        match self.asm.width {
-            Width::Zmm => 8,
-            Width::Ymm => 4,
-        }
-    }
-
     /// Lanes in groups of three vectors, the last one in as many as it needs.
     fn groups(&mut self) {
         let lanes = self.asm.width.lanes() as i32;
@@ -227,7 +227,7 @@ impl Step<'_> {
 
     /// S = K Q^T, and the maximum of each lane into the scratch memory.
     fn scores(&mut self, n: u8) {
-        let (rows, dim, pitch) = (self.rows(), self.p.extents.head_dim, self.pitch);
+        let (rows, dim, pitch) = (rows(self.asm.width), self.p.extents.head_dim, self.pitch);
         let row = dim as i32 * 4;
         let rounds = dim / UNROLL;
         let (key, to, left, lanes, count) = (rax, r10, r11, r13, r14);
@@ -439,7 +439,7 @@ impl Step<'_> {
 
     /// O = O a + V^T P^T.
     fn values(&mut self, n: u8) {
-        let (rows, dim) = (self.rows(), self.p.extents.head_dim);
+        let (rows, dim) = (rows(self.asm.width), self.p.extents.head_dim);
         let (out, column) = (r10, r11);
         self.asm.scalar(|a| {
             a.mov(out, O)?;

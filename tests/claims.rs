@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Claims: every head dimension has assembled code on the targets that have any, and its results obey the bounds of every row.
+//!
+//! In: operators that differ in their head dimension, dtype and causality. Out: agreement with the float64 oracle on every target that
+//! this machine runs; the others are compiled and decoded.
+
+use attnc::pipeline::{self, Choices, Plan};
+use attnc_codegen_cpu::{CpuTarget, census, compile};
+use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
+use attnc_tensor::DType;
+use attnc_tests::engines::Engine;
+use attnc_tests::random::Case;
+
+const WIDE: [CpuTarget; 2] = [CpuTarget::X86_64V3, CpuTarget::X86_64V4];
+
+fn operator(head_dim: u32, dtype: DType, causal: bool) -> Operator {
+    let branch = |segment, dilation| Branch {
+        segment: Segment::Finite(segment),
+        dilation,
+    };
+    Operator {
+        name: "claims".into(),
+        heads: 1,
+        kv_heads: 1,
+        head_dim,
+        dtype,
+        precision: Precision::Standard,
+        causal,
+        scale: 1.0 / f64::from(head_dim).sqrt(),
+        profile: Profile::PAPER,
+        branches: vec![branch(67, 1), branch(134, 2)],
+    }
+}
+
+#[test]
+fn every_head_dimension_agrees_with_the_oracle() {
+    for head_dim in 1..=256 {
+        // Tails of one, two and three vectors, and of one to eight keys, come with the lengths.
+        let (dtype, causal) = match head_dim % 4 {
+            0 => (DType::F32, false),
+            1 => (DType::F32, true),
+            2 => (DType::Bf16, false),
+            _ => (DType::F16, true),
+        };
+        let case = Case {
+            op: operator(head_dim, dtype, causal),
+            batch: 1,
+            seq_len: 68 + head_dim as usize % 67,
+            seed: u64::from(head_dim),
+        };
+        for engine in Engine::machine_code(Some(Plan::Share), 1) {
+            if let Err(e) = engine.check(&case) {
+                panic!("head_dim {head_dim} {dtype}: {e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_head_dimension_is_claimed_and_decodes() {
+    for head_dim in 1..=256 {
+        for target in WIDE {
+            let op = operator(head_dim, DType::F32, head_dim % 2 == 0);
+            let choices = Choices::new(target.name());
+            let graph = pipeline::graph(&op).expect("a graph");
+            let fused = pipeline::fuse(&graph, &choices).expect("fused");
+            let core = pipeline::tile(&fused.graph, &choices).expect("a program");
+            let program = compile(&core, target).expect("code");
+            let claimed = |(name, _): (&str, &[u8])| name.ends_with(".step.claim");
+            assert_eq!(program.functions().filter(|f| claimed(*f)).count(), 1);
+            if head_dim % 16 == 0 {
+                let bytes: usize = program.functions().map(|f| f.1.len()).sum();
+                let found: usize = census(&program).expect("decodes").iter().sum();
+                assert_eq!(found, bytes, "{head_dim}");
+            }
+        }
+    }
+}
+
+/// A step that is not the one the schedule writes, by an edit of its text, say, is run as it stands.
+#[test]
+fn an_edited_step_is_not_claimed() {
+    let op = operator(8, DType::F32, false);
+    for target in WIDE {
+        let choices = Choices::new(target.name());
+        let graph = pipeline::graph(&op).expect("a graph");
+        let fused = pipeline::fuse(&graph, &choices).expect("fused");
+        let mut core = pipeline::tile(&fused.graph, &choices).expect("a program");
+        let step = core.fns.iter_mut().find(|f| f.name == "step");
+        step.expect("a step").body.pop();
+        let program = compile(&core, target).expect("code");
+        assert!(
+            program
+                .functions()
+                .all(|(name, _)| !name.ends_with(".claim"))
+        );
+    }
+}
