@@ -6,12 +6,13 @@
 use attnc_codegen_cpu::{CodegenError, CpuTarget, Program};
 use attnc_graph::{GraphError, OpGraph};
 use attnc_rewrite::{CostModel, Options, RewriteError};
-use attnc_schedule::{LowerError, Schedule, ScheduleError};
+use attnc_schedule::{LowerError, Nest, Schedule, ScheduleError, SizesError};
 use attnc_spec::Operator;
 use attnc_tile::core::Core;
 use attnc_tile::verify::{self, VerifyError};
 
 pub use attnc_rewrite::{Cost, Optimized, Plan, RuleInfo, Step, rules};
+pub use attnc_schedule::{Sizes, Work};
 
 /// E-nodes that no operator within the language's limits comes near.
 const NODE_LIMIT: usize = 2_000_000;
@@ -30,6 +31,8 @@ pub struct Choices {
     pub without: Vec<String>,
     /// Whether egg keeps and checks a proof.
     pub proof: bool,
+    /// Sizes of the schedule; none: the target's default.
+    pub sizes: Option<Sizes>,
 }
 
 impl Choices {
@@ -40,6 +43,7 @@ impl Choices {
             plan: Plan::Auto,
             without: Vec::new(),
             proof: false,
+            sizes: None,
         }
     }
 }
@@ -56,6 +60,9 @@ pub enum CompileError {
     /// The schedule has no kernel for the graph.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    /// Sizes that no schedule can have.
+    #[error("the schedule: {0}")]
+    Sizes(#[from] SizesError),
     /// Lowering.
     #[error(transparent)]
     Lower(#[from] LowerError),
@@ -106,13 +113,40 @@ pub fn cost(graph: &OpGraph, choices: &Choices, seq_len: u64) -> Cost {
     attnc_rewrite::cost(graph, &cost_model(graph, choices, seq_len))
 }
 
-/// fused graph -> core program, under the default schedule of the target.
+/// fused graph -> its loops and the schedule they run under: the target's default, with the sizes chosen.
 ///
 /// # Errors
-/// A graph that rewriting left without a kernel; a program that its verifier rejects.
-pub fn tile(fused: &OpGraph, choices: &Choices) -> Result<Core, CompileError> {
+/// A graph that rewriting left without a kernel; sizes that no schedule can have.
+pub fn schedule(fused: &OpGraph, choices: &Choices) -> Result<(Nest, Schedule), CompileError> {
     let nest = attnc_schedule::nest(fused)?;
-    let sched = Schedule::of(&choices.target, &nest);
+    let mut sched = Schedule::of(&choices.target, &nest);
+    if let Some(sizes) = choices.sizes {
+        sched = sched.with_sizes(sizes, &nest)?;
+    }
+    Ok((nest, sched))
+}
+
+/// What a fused graph's program does at a sequence length, one batch entry: counted, or estimated from a sample of its tasks where
+/// tiles meet panels more than about `limit` times.
+///
+/// # Errors
+/// As for [`schedule`].
+pub fn work(
+    fused: &OpGraph,
+    choices: &Choices,
+    seq_len: u64,
+    limit: u64,
+) -> Result<Work, CompileError> {
+    let (nest, sched) = schedule(fused, choices)?;
+    Ok(attnc_schedule::work(&nest, &sched, seq_len, limit))
+}
+
+/// fused graph -> core program, under [`schedule`].
+///
+/// # Errors
+/// As for [`schedule`]; a program that its verifier rejects.
+pub fn tile(fused: &OpGraph, choices: &Choices) -> Result<Core, CompileError> {
+    let (nest, sched) = schedule(fused, choices)?;
     let core = attnc_schedule::lower(&nest, &sched)?;
     verify::core(&core).map_err(CompileError::Verify)?;
     Ok(core)

@@ -217,6 +217,15 @@ impl Schedule {
         }
     }
 
+    /// Whether `step` is assembled for vectors of the target's own width, in register tiles of three of them: tiles are whole vectors,
+    /// and their scores leave it a KiB to work in.
+    pub(crate) fn assembled(&self) -> bool {
+        let (lanes, _) = Schedule::grain(&self.target);
+        matches!(self.target.as_str(), "x86_64-v3" | "x86_64-v4")
+            && self.mq.is_multiple_of(lanes)
+            && 4 * self.mq * self.nk >= 1 << 10
+    }
+
     /// The default of a target for a nest. On CPUs [`Schedule::portable`]: what a chunk remembers beside its states leaves room for half as many rows.
     pub fn of(target: &str, nest: &Nest) -> Schedule {
         if target.starts_with("sm_") {
