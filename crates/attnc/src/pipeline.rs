@@ -94,21 +94,22 @@ pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileErro
     Ok(attnc_rewrite::optimize(graph, &options)?)
 }
 
-/// Sharing is decided by products padded to what the target's kernels compute in multiples of.
+/// Sharing is decided by products padded to the target's tiles, and in them to what its kernels compute in multiples of.
 fn cost_model(graph: &OpGraph, choices: &Choices, nominal_n: u64) -> CostModel {
     let h = graph.header();
     let (lanes, keys) = Schedule::grain(&choices.target);
-    let sched = Schedule::portable(&choices.target, h.head_dim, 1);
+    let sched = Schedule::plain(&choices.target, h.head_dim, h.dtype, 1);
     CostModel {
-        mq: u64::from(lanes),
-        nk: u64::from(keys),
+        grain: (u64::from(lanes), u64::from(keys)),
+        tile: (u64::from(sched.mq), u64::from(sched.nk)),
         chunk: u64::from(sched.chunk),
         head_dim: u64::from(h.head_dim),
+        causal: h.causal,
         nominal_n,
     }
 }
 
-/// What the model that chooses the plan says of a graph at a sequence length of one's own, for one head, every key visible.
+/// What the model that chooses the plan says of a graph at a sequence length of one's own, for one head.
 pub fn cost(graph: &OpGraph, choices: &Choices, seq_len: u64) -> Cost {
     attnc_rewrite::cost(graph, &cost_model(graph, choices, seq_len))
 }

@@ -226,16 +226,23 @@ impl Schedule {
             && 4 * self.mq * self.nk >= 1 << 10
     }
 
-    /// The default of a target for a nest. On CPUs [`Schedule::portable`]: what a chunk remembers beside its states leaves room for half as many rows.
-    pub fn of(target: &str, nest: &Nest) -> Schedule {
-        if target.starts_with("sm_") {
-            return Schedule::sm_80(target, nest.head_dim, nest.dtype);
+    /// The default of a target for heads of a size, for operators of `branches` branches whose states need no more than others'.
+    pub fn plain(target: &str, head_dim: u32, dtype: DType, branches: usize) -> Schedule {
+        match target {
+            "x86_64-v3" | "x86_64-v4" => Schedule::wide(target, head_dim, branches),
+            _ if target.starts_with("sm_") => Schedule::sm_80(target, head_dim, dtype),
+            _ => Schedule::portable(target, head_dim, branches),
         }
+    }
+
+    /// The default of a target for a nest: [`Schedule::plain`], but what a chunk remembers on a CPU beside its states leaves room for
+    /// half as many rows.
+    pub fn of(target: &str, nest: &Nest) -> Schedule {
         let branches = nest.groups.iter().map(|g| g.terms.len()).sum();
-        let mut s = match target {
-            "x86_64-v3" | "x86_64-v4" => Schedule::wide(target, nest.head_dim, branches),
-            _ => Schedule::portable(target, nest.head_dim, branches),
-        };
+        let mut s = Schedule::plain(target, nest.head_dim, nest.dtype, branches);
+        if s.warps > 1 {
+            return s;
+        }
         match nest.combine {
             Combine::Mix { .. } => s.chunk /= 2,
             Combine::Stream | Combine::Join | Combine::Merge => {}

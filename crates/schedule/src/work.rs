@@ -151,12 +151,15 @@ pub fn work(nest: &Nest, sched: &Schedule, seq_len: u64, limit: u64) -> Work {
     // So many tasks, after one each whose panels they find; a task's own cost is that of a meeting at least.
     let each = ((counter.work.meets + counter.work.cells) / done as f64).max(1.0);
     let samples = ((limit as f64 / (2.0 * each)) as i64)
-        .clamp(16, 4096)
+        .clamp(64, 4096)
         .min(tasks);
     counter.work = Work::default();
     let mut sum = Work::default();
     for i in 0..samples {
-        let t = (i as i128 * tasks as i128 / i128::from(samples)) as i64;
+        // Heads in turn, and within a head places that no stride of tasks or segments meets: multiples of the golden ratio.
+        let head = i * i64::from(nest.heads) / samples;
+        let place = (i as f64 * 0.618_033_988_749_894_9).fract() * chunks as f64;
+        let t = head * chunks + (place as i64).min(chunks - 1);
         if t > 0 {
             run(&mut counter, t - 1);
         }
