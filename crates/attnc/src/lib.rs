@@ -7,7 +7,7 @@
 //!
 //! [`pipeline`] names every stage of the compiler in order. For measuring and judging: [`Inputs`] come from a seed or a file, a
 //! [`Source`] may be the text of a later stage, [`Compiler::engine`] makes the [`Engine`] of any [`Backend`], [`execute()`] calls and times it,
-//! [`verify()`] compares with the oracle, [`RunReport`] tells.
+//! [`verify()`] compares with the oracle, [`RunReport`] tells, [`tune`] searches schedules.
 
 mod ahead;
 mod attention;
@@ -32,6 +32,7 @@ mod signature;
 mod source;
 mod target;
 mod tile_engine;
+pub mod tune;
 mod verify;
 mod views;
 pub mod writing;
@@ -56,7 +57,7 @@ pub use attnc_tensor::{DType, Elem, Place, Slice, SliceMut, TensorError, View, V
 pub use cache::{Cache, CacheError, CacheStat, DEFAULT_LIMIT};
 pub use call::{Call, Order, Watch};
 pub use compiler::Compiler;
-pub use engine::{Backend, CacheUse, Engine, EngineError, Executed};
+pub use engine::{Backend, CacheUse, Engine, EngineError, Executed, Worker};
 pub use execute::{ExecuteError, Outcome, Progress, Repeats, execute, measure, median};
 pub use inputs::{InputError, Inputs};
 pub use kernel::Kernel;
