@@ -6,6 +6,7 @@
 
 mod asm;
 mod exp2;
+mod frame;
 mod step;
 
 use attnc_tile::core::TileFn;
