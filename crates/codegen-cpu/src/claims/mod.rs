@@ -9,7 +9,7 @@ mod exp2;
 mod step;
 
 use attnc_tile::core::TileFn;
-use attnc_tile::step::recognise;
+use attnc_tile::step::{Panels, Parameters, recognise};
 use iced_x86::IcedError;
 
 use crate::target::Level;
@@ -34,7 +34,11 @@ pub(crate) fn of(level: Level, f: &TileFn, key_step: u32) -> Result<Option<Claim
         Level::V3 => Width::Ymm,
         Level::V4 => Width::Zmm,
     };
-    let fits = |p: &_| key_step.is_multiple_of(step::KEY_STEP) && step::claims(p, width);
+    let fits = |p: &Parameters| {
+        p.extents.panels == Panels::Float
+            && key_step.is_multiple_of(step::KEY_STEP)
+            && step::claims(p, width)
+    };
     let Some(p) = recognise(f).filter(fits) else {
         return Ok(None);
     };
