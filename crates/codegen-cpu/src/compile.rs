@@ -17,6 +17,7 @@ use cranelift_module::{FuncId, ModuleReloc, ModuleRelocTarget};
 use target_lexicon::Triple;
 
 use crate::claims;
+use crate::control;
 use crate::detect::{self, Detect};
 use crate::dots::{Dot, dots};
 use crate::entry;
@@ -68,6 +69,8 @@ pub(crate) struct Choices {
     pub(crate) all: Vec<Choice>,
     /// Whether `plan` asks what the machine has; it takes the last choice otherwise.
     pub(crate) asks: bool,
+    /// What a body runs under.
+    pub(crate) control: i64,
     /// Size of the plan structure, the largest of the parts'.
     pub(crate) plan_bytes: usize,
 }
@@ -230,6 +233,7 @@ pub(crate) fn compile_for(
         choices: Choices {
             all: Vec::new(),
             asks: false,
+            control: control::setting(first.target.family()),
             plan_bytes: layouts.iter().map(|l| l.plan_bytes).max().unwrap_or(0),
         },
         clif,
@@ -242,6 +246,9 @@ pub(crate) fn compile_for(
     let wanted = wanted.fold(Features::NONE, Features::with);
     let asking = detect::function(detect, wanted, &u.op)?.map(|f| u.push(f));
     u.choices.asks = asking.is_some();
+    let family = first.target.family();
+    let conv = CallConv::triple_default(triple);
+    let control = u.push(control::function(family, conv, &u.op)?);
     let base = Body {
         core: first.core,
         layout: &layouts[0],
@@ -253,7 +260,7 @@ pub(crate) fn compile_for(
         fns: Vec::new(),
         steps: Vec::new(),
     };
-    let entries = u.entries(&base, asking)?;
+    let entries = u.entries(&base, asking, control)?;
     Ok(Program {
         name: u.op,
         target: first.target,
@@ -356,7 +363,7 @@ impl Unit {
             let params = f.tiles.len() + f.scalars.len() + 1;
             let id = self.function(body, Head::local(&name, params), &made, |u| {
                 let dots: Vec<_> = kinds.iter().copied().zip(u.calls.iter().copied()).collect();
-                tiles::lower(&mut u.fx, f, core.key_step, &dots, &u.args);
+                tiles::lower(&mut u.fx, f, core, &dots, &u.args);
             })?;
             let (id, steps) = self.claim(body.level, f, core.key_step, id)?;
             body.fns.push(id);
@@ -405,11 +412,16 @@ impl Unit {
         Ok((id, claim.steps))
     }
 
-    /// The entry points of the C ABI; `asking` tells what the machine has.
-    fn entries(&mut self, base: &Body<'_>, asking: Option<usize>) -> Result<Entries, CodegenError> {
+    /// The entry points of the C ABI; `asking` tells what the machine has, `control` sets the floating-point environment.
+    fn entries(
+        &mut self,
+        base: &Body<'_>,
+        asking: Option<usize>,
+        control: usize,
+    ) -> Result<Entries, CodegenError> {
         let all = &self.choices.all;
         let tables: Vec<usize> = all.iter().map(|c| c.tables).chain(asking).collect();
-        let tasks: Vec<usize> = all.iter().map(|c| c.tasks).collect();
+        let tasks: Vec<usize> = all.iter().map(|c| c.tasks).chain([control]).collect();
         let mut add = |of: &str, params, returns, calls: &[usize], make: fn(&mut Under<'_, '_>)| {
             let name = format!("attnc_{}_{of}", self.op);
             let head = Head {

@@ -178,7 +178,7 @@ pub(crate) fn workspace(u: &mut Under<'_, '_>) {
     });
 }
 
-/// `run`: checks the range and the workspace, then goes to the body of the plan's level.
+/// `run`: checks the range and the workspace, then goes to the body of the plan's level, in a floating-point environment of its own.
 pub(crate) fn run(u: &mut Under<'_, '_>) {
     let fx = &mut u.fx;
     let [plan, first, last, work] = [u.args[0], u.args[1], u.args[2], u.args[3]];
@@ -200,9 +200,16 @@ pub(crate) fn run(u: &mut Under<'_, '_>) {
     let askew = is(fx, IntCC::NotEqual, low, 0);
     refuse(fx, askew, layout::ERROR_WORKSPACE, ty);
     let level = fx.load(types::I64, plan, layout::LEVEL);
-    let calls = &u.calls;
-    choose(fx, level, &u.choices.all, |fx, i| {
+    let (calls, all) = (&u.calls, &u.choices.all);
+    let (control, own) = (calls[all.len()], fx.int(u.choices.control));
+    let swap = |fx: &mut Fx<'_>, to| {
+        let call = fx.b.ins().call(control, &[to]);
+        fx.b.inst_results(call)[0]
+    };
+    let host = swap(fx, own);
+    choose(fx, level, all, |fx, i| {
         fx.b.ins().call(calls[i], &[plan, first, last, work]);
+        swap(fx, host);
         fx.int32(0)
     });
 }

@@ -7,6 +7,7 @@
 
 mod claims;
 mod compile;
+mod control;
 mod convert;
 mod detect;
 mod dots;

@@ -10,6 +10,7 @@ mod nest;
 mod sizes;
 mod work;
 
+pub use attnc_tile::step::Panels;
 pub use from_graph::{ScheduleError, nest};
 pub use lower::{LowerError, lower};
 pub use nest::{Combine, Group, Nest, Schedule, Spaces, Term, WHOLE};

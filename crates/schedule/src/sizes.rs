@@ -5,6 +5,7 @@
 //! lowered without running into a size that makes no sense; whether the program is right is still the tile verifier's to say.
 
 use attnc_tile::core::QUERY_STEP;
+use attnc_tile::step::Panels;
 use serde::{Deserialize, Serialize};
 
 use crate::nest::{Nest, Schedule};
@@ -64,6 +65,14 @@ pub enum SizesError {
         what: &'static str,
         /// How large that is.
         of: u32,
+    },
+    /// Kernels of pairs step through whole panels.
+    #[error("panel = {panel} is not nk = {nk}: this target's kernels take a whole panel a step")]
+    Whole {
+        /// Keys in a panel.
+        panel: u32,
+        /// Keys in a step.
+        nk: u32,
     },
     /// Memory of a worker beyond all caches.
     #[error(
@@ -127,6 +136,9 @@ impl Schedule {
                     of,
                 });
             }
+        }
+        if self.panels == Panels::Half && panel != nk {
+            return Err(SizesError::Whole { panel, nk });
         }
         // K and V of every slot; queries, states and their sums of a block of rows; states of a chunk.
         let vectors = 2 * u64::from(slots) * u64::from(panel) + 4 * u64::from(rows + chunk);

@@ -59,7 +59,7 @@ const PORTABLE: Weights = Weights {
 pub fn predict(work: &Work, target: &str, head_dim: u32, threads: usize) -> f64 {
     let w = match target {
         "x86_64-v3" => &WIDE,
-        "x86_64-v4" => &Weights {
+        "x86_64-v4" | "x86_64-amx" => &Weights {
             madd: WIDE.madd / 1.9,
             ..WIDE
         },
