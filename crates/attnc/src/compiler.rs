@@ -19,7 +19,7 @@ use crate::engine::{Backend, CacheUse, Engine, EngineError};
 use crate::graph_engine::GraphEngine;
 use crate::kernel::{Kernel, chunk};
 use crate::oracle_engine::OracleEngine;
-use crate::pipeline::{self, Choices, Plan};
+use crate::pipeline::{self, Choices, CompileError, Plan};
 use crate::source::Source;
 use crate::target::Target;
 use crate::tile_engine::TileEngine;
@@ -104,7 +104,7 @@ impl Compiler {
     ///
     /// # Errors
     /// What the stages up to the tile program refuse of the default.
-    pub fn choices(&self, op: &Operator) -> Result<(Choices, Tuning), EngineError> {
+    pub fn choices(&self, op: &Operator) -> Result<(Choices, Tuning), CompileError> {
         self.with_tuning(Some(op), |choices| {
             let fused = pipeline::fuse(&pipeline::graph(op)?, choices)?.graph;
             pipeline::tile(&fused, choices)?;
@@ -113,11 +113,11 @@ impl Compiler {
     }
 
     /// What `make` makes of the choices of the tune file, or of the default ones where there are no others or those are refused.
-    fn with_tuning<T>(
+    pub(crate) fn with_tuning<T, E: std::fmt::Display>(
         &self,
         op: Option<&Operator>,
-        make: impl Fn(&Choices) -> Result<T, EngineError>,
-    ) -> Result<(T, Tuning), EngineError> {
+        make: impl Fn(&Choices) -> Result<T, E>,
+    ) -> Result<(T, Tuning), E> {
         let Choices {
             target,
             plan,

@@ -184,6 +184,9 @@ fn why(
     share: &PlanCost,
     each: &PlanCost,
 ) -> String {
+    if choices.sizes.is_some() {
+        return "chosen by measurement (`attnc tune`)".to_owned();
+    }
     match choices.plan {
         Plan::Share => return "asked for by --plan share".to_owned(),
         Plan::Each => return "asked for by --plan each".to_owned(),

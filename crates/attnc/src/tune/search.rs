@@ -4,7 +4,7 @@
 //! In: an operator, a target, how long. Out: a [`TuneEntry`] with every candidate that was looked at. The default is the first candidate
 //! and is measured in every round. First each candidate is called twice in the order of the time model, its result compared with the
 //! default's under the tolerances of a verification; then the fastest are measured in turns, so that a machine that slows down
-//! slows all of them. Another than the default is chosen where the difference exceeds both spreads.
+//! slows all of them.
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ const FIRST_PART: f64 = 0.6;
 const FINALISTS: usize = 6;
 /// Rounds of turns at most.
 const ROUNDS: usize = 25;
+/// How many times the default's speed is worth another schedule.
+const MARGIN: f64 = 1.01;
 /// Rows that the default's own result is verified by.
 const ROWS: u64 = 64;
 /// Multiply-adds by formula of one call where the length is not given.
@@ -238,9 +240,9 @@ pub fn tune_by(
             run.engine = None;
         }
     }
+    // One round is always whole: every finalist has two times.
     'rounds: for round in 0..ROUNDS {
         for i in &order {
-            // One round is always whole, so that there is something to compare.
             if round > 0 && spent() >= 1.0 {
                 break 'rounds;
             }
@@ -268,15 +270,20 @@ pub fn tune_by(
     Ok(entry)
 }
 
-/// The finalist that is faster than the default by more than both spreads, if there is one.
+/// The finalist that is the fastest beside the default, if one is faster: by a hundredth at least and in three of four rounds. Times of
+/// one round are compared with each other, so that a machine that changes its speed between rounds decides nothing.
 fn choose(runs: &[Run], finalists: &[usize]) -> usize {
-    let middle = |i: usize| median(&runs[i].times);
-    let others = finalists.iter().copied().filter(|i| *i != 0);
-    let best = others.min_by(|a, b| middle(*a).total_cmp(&middle(*b)));
-    match best {
-        Some(i) if middle(i) + runs[i].spread().max(runs[0].spread()) < middle(0) => i,
-        Some(_) | None => 0,
+    let mut best = (0, MARGIN);
+    for i in finalists.iter().copied().filter(|i| *i != 0) {
+        // The first time of each is from another part of the search.
+        let rounds = runs[0].times.iter().zip(&runs[i].times).skip(1);
+        let gains: Vec<f64> = rounds.map(|(default, own)| default / own).collect();
+        let won = gains.iter().filter(|gain| **gain > 1.0).count();
+        if gains.len() >= 3 && 4 * won >= 3 * gains.len() && median(&gains) > best.1 {
+            best = (i, median(&gains));
+        }
     }
+    best.0
 }
 
 /// The tolerances of the default's result, which is verified itself.
