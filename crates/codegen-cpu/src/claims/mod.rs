@@ -6,10 +6,11 @@
 
 mod asm;
 mod exp2;
+mod frame;
 mod step;
 
 use attnc_tile::core::TileFn;
-use attnc_tile::step::recognise;
+use attnc_tile::step::{Panels, Parameters, recognise};
 use iced_x86::IcedError;
 
 use crate::target::Level;
@@ -32,9 +33,13 @@ pub(crate) fn of(level: Level, f: &TileFn, key_step: u32) -> Result<Option<Claim
     let width = match level {
         Level::Base | Level::Fma => return Ok(None),
         Level::V3 => Width::Ymm,
-        Level::V4 => Width::Zmm,
+        Level::V4 | Level::V4Bf16 | Level::Amx => Width::Zmm,
     };
-    let fits = |p: &_| key_step.is_multiple_of(step::KEY_STEP) && step::claims(p, width);
+    let fits = |p: &Parameters| {
+        p.extents.panels == Panels::Float
+            && key_step.is_multiple_of(step::KEY_STEP)
+            && step::claims(p, width)
+    };
     let Some(p) = recognise(f).filter(fits) else {
         return Ok(None);
     };
