@@ -3,15 +3,16 @@
 //!
 //! In: a [`Case`]. Out: nothing if each row and lse obeys its bound, else the worst of them in words.
 
-use attnc::pipeline::{Choices, Plan};
+use attnc::pipeline::{self, Choices, Plan};
 use attnc::{
     Amount, Backend, Compiler, Inputs, Outcome, Signature, Source, Verified, VerifyOptions,
     execute, madds_formula, verify,
 };
 
-use attnc_codegen_cpu::{CpuTarget, Family};
+use attnc_codegen_cpu::{CpuTarget, Family, compile};
 use attnc_tensor::View;
 
+use crate::bochs::{self, Processor};
 use crate::random::Case;
 
 /// An engine with how it is to compile.
@@ -27,6 +28,8 @@ pub struct Engine {
     pub target: &'static str,
     /// Workers.
     pub threads: usize,
+    /// The processor of a guest that is to run the machine code; none: this machine.
+    pub guest: Option<&'static Processor>,
 }
 
 /// The targets that this machine runs; the others of its family are named once as skipped.
@@ -53,6 +56,7 @@ impl Engine {
             without: Vec::new(),
             target: std::env::consts::ARCH,
             threads,
+            guest: None,
         }
     }
 
@@ -83,6 +87,15 @@ impl Engine {
             .collect()
     }
 
+    /// Machine code for AVX-512 on a processor that has it, emulated: a few thousand times slower than this machine would be.
+    pub fn emulated(plan: Option<Plan>) -> Engine {
+        Engine {
+            target: CpuTarget::X86_64V4.name(),
+            guest: Some(&bochs::SKYLAKE_X),
+            ..Engine::new(Backend::Cpu, plan, 1)
+        }
+    }
+
     /// Why this engine does not run a case; none: it runs it.
     pub fn skips(&self, c: &Case) -> Option<&'static str> {
         if c.op.branches.len() > 100 && self.backend != Backend::Cpu {
@@ -90,6 +103,7 @@ impl Engine {
         }
         let work = madds_formula(&c.op, c.batch as u64, c.seq_len as u64);
         let most = match self.backend {
+            Backend::Cpu if self.guest.is_some() => 1 << 21,
             Backend::InterpGraph | Backend::InterpTile => 1 << 22,
             Backend::Cpu | Backend::Oracle | Backend::PtxEmulator | Backend::Cuda => 1 << 27,
         };
@@ -115,10 +129,29 @@ impl Engine {
             without: self.without.clone(),
             ..Choices::new(self.target)
         };
+        if let Some(processor) = self.guest {
+            return self.run_in_guest(processor, &choices, c, x);
+        }
         let engine = Compiler::with(choices).engine(&source, self.backend);
         let engine = engine.map_err(|e| e.to_string())?;
         let signature = Signature::from(&c.op);
         execute(&*engine, &signature, x, self.threads, 1, &|_| ()).map_err(|e| e.to_string())
+    }
+
+    /// Compiles for the target as for an object file, and runs that on the processor of a guest.
+    fn run_in_guest(
+        &self,
+        processor: &Processor,
+        choices: &Choices,
+        c: &Case,
+        x: &Inputs,
+    ) -> Result<Outcome, String> {
+        let target = CpuTarget::of_name(self.target).ok_or("guests run machine code")?;
+        let graph = pipeline::graph(&c.op).map_err(|e| e.to_string())?;
+        let fused = pipeline::fuse(&graph, choices).map_err(|e| e.to_string())?;
+        let core = pipeline::tile(&fused.graph, choices).map_err(|e| e.to_string())?;
+        let program = compile(&core, target).map_err(|e| e.to_string())?;
+        bochs::forward(&program, &c.op, x, processor).map_err(|e| e.to_string())
     }
 
     /// Runs a case and judges every row of it by the oracle.

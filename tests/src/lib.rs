@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The corpus and the engines that the cross-crate tests share.
 
+pub mod bochs;
 pub mod corpus;
 pub mod engines;
 pub mod fuzz;
