@@ -3,7 +3,7 @@
 //! interpreter finds no index out of bounds, no value out of its range, no forbidden arithmetic and no row of two tasks in it.
 
 use attnc_interp::tile::{self, FaultKind};
-use attnc_schedule::{Combine, Group, Nest, Schedule, Term, WHOLE, lower};
+use attnc_schedule::{Combine, Group, Nest, Panels, Schedule, Term, WHOLE, lower};
 use attnc_tensor::{DType, Tensor, normal_tensor};
 use attnc_tile::core::{Bin, Bound, Core, Inst, Val};
 use attnc_tile::verify;
@@ -23,6 +23,7 @@ fn schedule() -> Schedule {
         settle: 2,
         stages: 1,
         warps: 1,
+        panels: Panels::Float,
         spaces: attnc_schedule::Spaces::CPU,
     }
 }
@@ -42,6 +43,7 @@ fn blocks() -> Schedule {
         stages: 3,
         settle: 0,
         warps: 2,
+        panels: Panels::Float,
         spaces: attnc_schedule::Spaces::GPU,
     }
 }

@@ -377,7 +377,7 @@ impl Unit {
             let params = f.tiles.len() + f.scalars.len() + 1;
             let id = self.function(body, Head::local(&name, params), &made, |u| {
                 let dots: Vec<_> = kinds.iter().copied().zip(u.calls.iter().copied()).collect();
-                tiles::lower(&mut u.fx, f, core.key_step, &dots, &u.args);
+                tiles::lower(&mut u.fx, f, core, &dots, &u.args);
             })?;
             let (id, steps) = self.claim(body.level, f, core.key_step, id)?;
             body.fns.push(id);

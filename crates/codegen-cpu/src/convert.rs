@@ -100,6 +100,11 @@ pub(crate) fn widen(fx: &mut Fx<'_>, dtype: DType, n: Lanes, p: Value, off: i64)
             fx.b.ins().uload16x4(flags, p, off)
         }
     };
+    expand(fx, dtype, n, h)
+}
+
+/// The f32 bits of 16-bit elements.
+fn expand(fx: &mut Fx<'_>, dtype: DType, n: Lanes, h: Value) -> Value {
     if dtype == DType::Bf16 {
         return left(fx, h, 16);
     }
@@ -125,20 +130,7 @@ pub(crate) fn narrow(fx: &mut Fx<'_>, dtype: DType, n: Lanes, x: Value, to: Valu
         fx.store(x, to, off);
         return;
     }
-    let a = n.magnitude(fx, x);
-    let nan = n.above(fx, a, 0x7f80_0000);
-    let h = if dtype == DType::Bf16 {
-        let odd = right(fx, x, 16);
-        let odd = n.and(fx, odd, 1);
-        let r = n.plus(fx, x, 0x7fff);
-        let r = fx.b.ins().iadd(r, odd);
-        let r = right(fx, r, 16);
-        let top = right(fx, x, 16);
-        let top = n.or(fx, top, 0x40);
-        n.choose(fx, nan, top, r)
-    } else {
-        half(fx, n, x, a, nan)
-    };
+    let h = contract(fx, dtype, n, x);
     match n {
         Lanes::One => {
             let h = fx.b.ins().ireduce(types::I16, h);
@@ -150,6 +142,33 @@ pub(crate) fn narrow(fx: &mut Fx<'_>, dtype: DType, n: Lanes, x: Value, to: Valu
             let h = fx.b.ins().extractlane(h, 0);
             fx.store(h, to, off);
         }
+    }
+}
+
+/// Rounds f32 bits to numbers of `dtype`, to nearest even, which stay f32 bits.
+pub(crate) fn round(fx: &mut Fx<'_>, dtype: DType, n: Lanes, x: Value) -> Value {
+    if dtype == DType::F32 {
+        return x;
+    }
+    let h = contract(fx, dtype, n, x);
+    expand(fx, dtype, n, h)
+}
+
+/// The 16-bit elements nearest to f32 bits.
+fn contract(fx: &mut Fx<'_>, dtype: DType, n: Lanes, x: Value) -> Value {
+    let a = n.magnitude(fx, x);
+    let nan = n.above(fx, a, 0x7f80_0000);
+    if dtype == DType::Bf16 {
+        let odd = right(fx, x, 16);
+        let odd = n.and(fx, odd, 1);
+        let r = n.plus(fx, x, 0x7fff);
+        let r = fx.b.ins().iadd(r, odd);
+        let r = right(fx, r, 16);
+        let top = right(fx, x, 16);
+        let top = n.or(fx, top, 0x40);
+        n.choose(fx, nan, top, r)
+    } else {
+        half(fx, n, x, a, nan)
     }
 }
 

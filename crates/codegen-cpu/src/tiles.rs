@@ -4,10 +4,13 @@
 //! In: a [`TileFn`] and a builder at its entry. Out: its body. The two dots are calls of functions of their own (`dots`).
 
 use attnc_tensor::DType;
-use attnc_tile::core::{Axis, Elem, Expr, OpKind, QUERY_STEP, Red, Tile, TileFn, TileOp, TileTy};
+use attnc_tile::core::{
+    Axis, Core, Elem, Expr, Layout, OpKind, QUERY_STEP, Red, Tile, TileFn, TileOp, TileTy,
+};
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
 
+use crate::convert::{Lanes, round};
 use crate::dots::{Dot, MR};
 use crate::fx::{F4, Fx, Pair, both};
 
@@ -34,6 +37,7 @@ fn tile_bytes(f: &TileFn, t: TileTy) -> u64 {
 /// One function body under construction.
 struct Body<'f> {
     f: &'f TileFn,
+    dtype: DType,
     key_step: u32,
     dots: &'f [(Dot, FuncRef)],
     tiles: Vec<Value>,
@@ -44,12 +48,12 @@ struct Body<'f> {
     groups: Value,
 }
 
-/// Fills the function at the builder's entry: `args` are the tiles, the scalars, and the memory of temporaries; `dots` what it can
-/// call; keys are padded to multiples of `key_step`.
+/// Fills the function, one of `core`'s, at the builder's entry: `args` are the tiles, the scalars, and the memory of temporaries;
+/// `dots` what it can call.
 pub(crate) fn lower(
     fx: &mut Fx<'_>,
     f: &TileFn,
-    key_step: u32,
+    core: &Core,
     dots: &[(Dot, FuncRef)],
     args: &[Value],
 ) {
@@ -67,7 +71,8 @@ pub(crate) fn lower(
     let groups = fx.groups(live_q, i64::from(QUERY_STEP));
     let body = Body {
         f,
-        key_step,
+        dtype: core.dtype,
+        key_step: core.key_step,
         dots,
         tiles,
         scalars: scalars.to_vec(),
@@ -142,6 +147,7 @@ impl Body<'_> {
                 elem: Elem::F32,
                 rows: Axis::One,
                 cols: Axis::One,
+                layout: Layout::Row,
             },
             |x| x.1,
         )
@@ -330,7 +336,7 @@ impl Body<'_> {
                 }
             }
             Expr::Const(_) => {}
-            Expr::Exp2(a) | Expr::Exp(a) | Expr::Log2(a) | Expr::Ln(a) => {
+            Expr::Exp2(a) | Expr::Exp(a) | Expr::Log2(a) | Expr::Ln(a) | Expr::Data(a) => {
                 self.lane_tiles(fx, a, j, out);
             }
             Expr::Add(a, b)
@@ -400,6 +406,11 @@ impl Body<'_> {
                 let y = fx.log2(a);
                 let c = fx.splat(std::f32::consts::LN_2);
                 fx.b.ins().fmul(y, c)
+            }),
+            Expr::Data(a) => x(fx, a).map(|a| {
+                let a = fx.bits(a, types::I32X4);
+                let a = round(fx, self.dtype, Lanes::Four, a);
+                fx.bits(a, F4)
             }),
             Expr::IfEq(a, b, c, d) => {
                 let (a, b, c, d) = (x(fx, a), x(fx, b), x(fx, c), x(fx, d));

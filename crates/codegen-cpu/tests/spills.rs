@@ -8,13 +8,14 @@
 use attnc_codegen_cpu::{CpuTarget, asm, compile};
 use attnc_tensor::DType;
 use attnc_tile::core::{Core, Val};
-use attnc_tile::step::{Extents, Softmax, step};
+use attnc_tile::step::{Extents, Panels, Softmax, step};
 
 fn core(head_dim: u32) -> Core {
     let e = Extents {
         mq: 32,
         nk: 80,
         head_dim,
+        panels: Panels::Float,
     };
     let softmax = Softmax {
         base2: true,

@@ -73,13 +73,16 @@ impl Code {
         self.core.bufs[buf.0 as usize].persist = true;
     }
 
-    /// Declares a panel: rows of tensors, in the program's stages or as floats.
+    /// Declares a panel: rows of tensors, as they are in the program's stages or where they are packed, else as floats.
     pub(crate) fn panel(&mut self, name: &str, len: u64, lie: (Space, Layout)) -> BufId {
-        if self.core.stages == 1 {
+        let staged = self.core.stages > 1;
+        if !staged && !lie.1.packed() {
             return self.floats(name, len, lie.0, lie.1);
         }
         let buf = self.buffer(name, Elem::Data, len, lie.0, lie.1, None);
-        self.staged(buf);
+        if staged {
+            self.staged(buf);
+        }
         buf
     }
 

@@ -8,6 +8,7 @@ mod from_graph;
 mod lower;
 mod nest;
 
+pub use attnc_tile::step::Panels;
 pub use from_graph::{ScheduleError, nest};
 pub use lower::{LowerError, lower};
 pub use nest::{Combine, Group, Nest, Schedule, Spaces, Term, WHOLE};

@@ -6,6 +6,7 @@
 
 use attnc_tensor::DType;
 use attnc_tile::core::{KEY_STEP, Layout, QUERY_STEP, Space};
+use attnc_tile::step::{PAIRS, Panels};
 
 /// A segment length that exceeds every sequence: `segment = whole`.
 pub const WHOLE: i64 = 1 << 50;
@@ -109,6 +110,9 @@ pub struct Schedule {
     pub stages: u32,
     /// Warps that divide the rows of a tile among them.
     pub warps: u32,
+    /// What a step takes keys and values in. Under [`Panels::Half`] a step takes a whole panel, and the layout of [`Spaces::panels`]
+    /// does not count: keys are padded and values transposed.
+    pub panels: Panels,
     /// Where things live.
     pub spaces: Spaces,
 }
@@ -160,6 +164,7 @@ impl Schedule {
             settle: 32,
             stages: 1,
             warps: 1,
+            panels: Panels::Float,
             spaces: Spaces::CPU,
         }
     }
@@ -176,6 +181,25 @@ impl Schedule {
             panel: (256 * 64 / head_dim / nk * nk).clamp(nk, 256),
             rows: (portable.rows / mq * mq).max(mq),
             key_step: 8,
+            ..portable
+        }
+    }
+
+    /// The default for kernels that multiply pairs of 16-bit elements (AVX512-BF16, AMX): a panel is what one step takes, so that packed
+    /// keys and values, some 64 KiB, are the operands of two uninterrupted products; three matrix tiles of queries by two, or six vectors.
+    /// The rest as for [`Schedule::portable`].
+    pub fn half(target: &str, head_dim: u32, branches: usize) -> Schedule {
+        let mq = 96;
+        let portable = Schedule::portable(target, head_dim, branches);
+        let pitch = head_dim.next_multiple_of(PAIRS);
+        let panel = (256 * 64 / pitch / PAIRS * PAIRS).clamp(PAIRS, 256);
+        Schedule {
+            mq,
+            nk: panel,
+            panel,
+            rows: (portable.rows / mq * mq).max(mq),
+            key_step: PAIRS,
+            panels: Panels::Half,
             ..portable
         }
     }
@@ -203,6 +227,7 @@ impl Schedule {
             settle: 0,
             stages,
             warps: 4,
+            panels: Panels::Float,
             spaces: Spaces::GPU,
         }
     }
@@ -212,7 +237,7 @@ impl Schedule {
     pub fn grain(target: &str) -> (u32, u32) {
         match target {
             "x86_64-v3" => (8, 4),
-            "x86_64-v4" => (16, 8),
+            "x86_64-v4" | "x86_64-amx" => (16, 8),
             _ => (QUERY_STEP, KEY_STEP),
         }
     }
@@ -224,7 +249,9 @@ impl Schedule {
         }
         let branches = nest.groups.iter().map(|g| g.terms.len()).sum();
         let mut s = match target {
-            "x86_64-v3" | "x86_64-v4" => Schedule::wide(target, nest.head_dim, branches),
+            "x86_64-v3" | "x86_64-v4" | "x86_64-amx" => {
+                Schedule::wide(target, nest.head_dim, branches)
+            }
             _ => Schedule::portable(target, nest.head_dim, branches),
         };
         match nest.combine {

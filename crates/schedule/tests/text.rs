@@ -11,8 +11,12 @@ use support::nests;
 
 fn programs() -> impl Iterator<Item = (String, Core)> {
     nests().into_iter().enumerate().map(|(i, (name, nest))| {
-        let target = ["x86_64-v3", "sm_80"][i % 2];
-        let core = lower(&nest, &Schedule::of(target, &nest));
+        let sched = match i % 3 {
+            0 => Schedule::of("x86_64-v3", &nest),
+            1 => Schedule::of("sm_80", &nest),
+            _ => Schedule::half("x86_64-v4", nest.head_dim, 3),
+        };
+        let core = lower(&nest, &sched);
         (name, core.expect("these nests are within the limits"))
     })
 }

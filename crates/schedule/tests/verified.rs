@@ -11,8 +11,14 @@ use support::nests;
 fn every_lowered_program_verifies() {
     let mut failures = Vec::new();
     for (name, nest) in nests() {
-        for target in ["x86_64", "sm_80"] {
-            let sched = Schedule::of(target, &nest);
+        let branches = nest.groups.iter().map(|g| g.terms.len()).sum();
+        let scheds = [
+            Schedule::of("x86_64", &nest),
+            Schedule::of("sm_80", &nest),
+            Schedule::half("x86_64-v4", nest.head_dim, branches),
+        ];
+        for sched in scheds {
+            let target = format!("{} {:?}", sched.target, sched.panels);
             let core = lower(&nest, &sched).expect("these nests are within the limits");
             if let Err(errors) = verify::core(&core) {
                 failures.push((format!("{name} {target}"), errors));

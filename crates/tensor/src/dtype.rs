@@ -4,7 +4,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
+
+use crate::Elem;
 
 /// Storage type of an operator's tensors. Accumulation is always `f32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,6 +39,15 @@ impl DType {
             DType::F32 => "f32",
             DType::Bf16 => "bf16",
             DType::F16 => "f16",
+        }
+    }
+
+    /// The number of this type nearest to x, ties to even, overflow to infinity.
+    pub fn round(self, x: f32) -> f32 {
+        match self {
+            DType::F32 => x,
+            DType::Bf16 => Elem::to_f32(<bf16 as Elem>::from_f32(x)),
+            DType::F16 => Elem::to_f32(<f16 as Elem>::from_f32(x)),
         }
     }
 }

@@ -15,7 +15,8 @@
 //! marked [`Buf::persist`] keep theirs from one task of that call to the next (the panel cache), after [`Core::enter`] has run once.
 //! Every access must lie inside its buffer, and every stored integer inside its buffer's range: [`crate::verify`]
 //! proves both from the ranges of the scalars before anything runs, and the interpreter checks both on every access.
-//! Tiles are row-major; the last axis of a state or score tile is the query axis ("lanes are queries"). Only the live part of an axis
+//! Tiles are row-major but for packed panels of keys and values ([`Layout`]); the last axis of a state or score tile is the query axis
+//! ("lanes are queries"). Only the live part of an axis
 //! has a meaning; a backend may compute rounded up to [`QUERY_STEP`] lanes and [`KEY_STEP`] keys, which buffers leave room for.
 //!
 //! **Stages.** A buffer marked [`Buf::staged`] has [`Core::stages`] parts of its length, which go round in a queue, the same for all
@@ -96,7 +97,8 @@ pub enum Space {
     Frag,
 }
 
-/// How a float tile is laid out. The interpreter and the portable kernels compute in `Row` and `St`; the others are what claims use.
+/// How a float tile is laid out. A buffer's layout is how rows are gathered into it and what tiles may stand in it; a tile of a function
+/// is `Row`, which says nothing of the buffer but that it is not packed, or it is packed as the buffer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layout {
     /// Row-major, one row a key.
@@ -105,6 +107,46 @@ pub enum Layout {
     St,
     /// Row-major in memory, rows swizzled in 128-byte units (GPU shared memory).
     Swz128,
+    /// Packed, a row a key: element (key, d) at `key * pitch + d`. What a gather writes behind the end of a row is zeros up to the pitch, so
+    /// that whole vectors and matrix tiles can be read. Keys as the first operand of a matrix product.
+    Padded {
+        /// Elements from one row to the next.
+        pitch: u32,
+    },
+    /// Packed, a row an element of a head: element (key, d) at `d * stride + key`. Values as the first operand of a matrix product over
+    /// keys.
+    Transposed {
+        /// Elements from one d to the next.
+        stride: u32,
+    },
+}
+
+impl Layout {
+    /// Whether elements stand elsewhere than in rows one behind the other.
+    pub fn packed(self) -> bool {
+        match self {
+            Layout::Row | Layout::St | Layout::Swz128 => false,
+            Layout::Padded { .. } | Layout::Transposed { .. } => true,
+        }
+    }
+
+    /// Where element (`row`, `col`) of a tile of `cols` columns stands, in elements.
+    pub fn at(self, row: u64, col: u64, cols: u64) -> u64 {
+        match self {
+            Layout::Row | Layout::St | Layout::Swz128 => row * cols + col,
+            Layout::Padded { pitch } => row * u64::from(pitch) + col,
+            Layout::Transposed { stride } => col * u64::from(stride) + row,
+        }
+    }
+
+    /// Elements from the first to the end of a tile of `rows` by `cols`, with what fills its pitch or stride.
+    pub fn room(self, rows: u64, cols: u64) -> u64 {
+        match self {
+            Layout::Row | Layout::St | Layout::Swz128 => rows.saturating_mul(cols),
+            Layout::Padded { pitch } => rows.saturating_mul(u64::from(pitch)),
+            Layout::Transposed { stride } => cols.saturating_mul(u64::from(stride)),
+        }
+    }
 }
 
 /// A buffer.
@@ -265,7 +307,7 @@ pub enum Lie {
         /// Lanes from one d to the next.
         stride: u32,
     },
-    /// `[count, width]`: row i of the view becomes row i.
+    /// `[count, width]`: row i of the view becomes row i, laid out as the buffer is ([`Layout`]).
     Rows,
 }
 
@@ -337,8 +379,9 @@ pub enum Inst {
         f: CountFn,
     },
     /// Rows `idx[0..live]` of `src`, converted to f32, into `dst` as `lie` says. An index of -1 gives a row of zeros (only with
-    /// [`Lie::Cols`]). With `Lie::Rows`, rows from `live` up to the next multiple of [`KEY_STEP`] are filled with zeros; with
-    /// `Lie::Cols`, lanes from `live` up to the next multiple of [`QUERY_STEP`] (or to `stride`) are.
+    /// [`Lie::Cols`]). With `Lie::Rows`, rows from `live` up to the next multiple of [`Core::key_step`] are filled with zeros, and so is
+    /// what stands behind each row in a padded buffer; with `Lie::Cols`, lanes from `live` up to the next multiple of [`QUERY_STEP`] (or
+    /// to `stride`) are.
     /// `flag`: an I64 element that is set to 1 (never reset) when a gathered element is NaN or its magnitude is at least
     /// [`Core::careful_above`].
     /// `ahead`: the copy is asynchronous. It fills the stage at the rear, its row numbers come from there too when they are staged,
@@ -359,7 +402,7 @@ pub enum Inst {
         /// See above.
         ahead: bool,
     },
-    /// v = 1 if an element of the `live` rows of `width` elements at `src` is NaN or its magnitude is at least
+    /// v = 1 if an element of the `live` rows of `width` elements at `src`, laid out as its buffer is, is NaN or its magnitude is at least
     /// [`Core::careful_above`], else 0. Every warp looks at all of them.
     Inspect(Val, Place, u32, Val),
     /// v = how many stages are closed and not yet waited for.

@@ -12,7 +12,9 @@ mod lex;
 
 use std::str::FromStr;
 
-use crate::core::{Bound, Buf, BufId, Core, FnId, PlanId, PlanTable, Range, Table, TableId, Val};
+use crate::core::{
+    Bound, Buf, BufId, Core, FnId, Layout, PlanId, PlanTable, Range, Table, TableId, Val,
+};
 use crate::print::{VERSION, names};
 use lex::{Spot, Token};
 
@@ -211,6 +213,21 @@ impl Parser {
         }
     }
 
+    /// A layout, with its number if it takes one.
+    fn layout(&mut self) -> Parsed<Layout> {
+        let packed = match self.peek() {
+            Token::Word(w) => names::packed_of(w),
+            Token::Value(_) | Token::Number(_) | Token::Sign(_) | Token::End => None,
+        };
+        match packed {
+            Some(make) => {
+                self.bump();
+                Ok(make(self.number("pitch or stride")?))
+            }
+            None => self.one_of("a layout", names::layout_of),
+        }
+    }
+
     /// A number of type `T`, with a sign.
     fn number<T: FromStr>(&mut self, what: &'static str) -> Parsed<T> {
         let at = self.at;
@@ -337,7 +354,7 @@ impl Parser {
             if self.eat("alloc") {
                 let space = self.one_of("a memory space", names::space_of)?;
                 let elem = self.one_of("an element type", names::elem_of)?;
-                let layout = self.one_of("a layout", names::layout_of)?;
+                let layout = self.layout()?;
                 let persist = self.eat("persist");
                 let staged = self.eat("staged");
                 self.expect(":")?;

@@ -135,7 +135,7 @@ fn kind(b: &Buf) -> String {
         "{} {} {}{persist}{staged}",
         names::space(b.space),
         names::elem(b.elem),
-        names::layout(b.layout)
+        names::layout_text(b.layout)
     )
 }
 

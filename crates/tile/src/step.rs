@@ -10,7 +10,9 @@
 
 mod sums;
 
-use crate::core::{Axis, Elem, Expr, Guard, OpKind, Red, Scalar, Tile, TileFn, TileOp, TileTy};
+use crate::core::{
+    Axis, Elem, Expr, Guard, Layout, OpKind, Red, Scalar, Tile, TileFn, TileOp, TileTy,
+};
 pub use sums::{join, mix, normalize, open, settle};
 
 /// Which exponential the scores go through, with the scale that belongs to it.
@@ -31,6 +33,54 @@ pub struct Extents {
     pub nk: u32,
     /// Head dimension.
     pub head_dim: u32,
+    /// What keys and values stand in.
+    pub panels: Panels,
+}
+
+/// How keys and values stand in memory, and with it how precise the weights are that values are summed under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Panels {
+    /// Both in f32, a row a key, and weights in f32.
+    Float,
+    /// Both in the operator's dtype, so that two neighbouring elements of a contracted axis are one operand of an instruction for pairs:
+    /// keys in rows padded to multiples of [`PAIRS`], values transposed, as many keys as a step has from one element of a head to the
+    /// next. Weights are rounded to the operator's dtype before they are summed and before they meet values, so that what multiplies
+    /// values and what divides the sum are the same numbers.
+    Half,
+}
+
+/// Elements of a half row that matrix instructions take at a time.
+pub const PAIRS: u32 = 32;
+
+impl Extents {
+    fn panel(self, layout: Layout) -> TileTy {
+        match self.panels {
+            Panels::Float => KEYS,
+            Panels::Half => TileTy {
+                elem: Elem::Data,
+                layout,
+                ..KEYS
+            },
+        }
+    }
+
+    /// The layout of packed keys.
+    pub fn keys(self) -> Layout {
+        match self.panels {
+            Panels::Float => Layout::Row,
+            Panels::Half => Layout::Padded {
+                pitch: self.head_dim.next_multiple_of(PAIRS),
+            },
+        }
+    }
+
+    /// The layout of packed values.
+    pub fn values(self) -> Layout {
+        match self.panels {
+            Panels::Float => Layout::Row,
+            Panels::Half => Layout::Transposed { stride: self.nk },
+        }
+    }
 }
 
 /// The lowest finite f32: the reference exponent of an empty state.
@@ -40,31 +90,37 @@ const ROW: TileTy = TileTy {
     elem: Elem::F32,
     rows: Axis::One,
     cols: Axis::Query,
+    layout: Layout::Row,
 };
 const HEAD: TileTy = TileTy {
     elem: Elem::F32,
     rows: Axis::Dim,
     cols: Axis::Query,
+    layout: Layout::Row,
 };
 const KEYS: TileTy = TileTy {
     elem: Elem::F32,
     rows: Axis::Key { order: 0 },
     cols: Axis::Dim,
+    layout: Layout::Row,
 };
 const SCORES: TileTy = TileTy {
     elem: Elem::F32,
     rows: Axis::Key { order: 0 },
     cols: Axis::Query,
+    layout: Layout::Row,
 };
 const QPOS: TileTy = TileTy {
     elem: Elem::I64,
     rows: Axis::One,
     cols: Axis::Query,
+    layout: Layout::Row,
 };
 const KPOS: TileTy = TileTy {
     elem: Elem::I64,
     rows: Axis::Key { order: 0 },
     cols: Axis::One,
+    layout: Layout::Row,
 };
 
 /// Collects a tile function. Tiles are numbered parameters first, so all parameters come before the first temporary.
@@ -259,12 +315,14 @@ impl Softmax {
 /// t is the row vector log(count) of the run (-inf: this query sees none of its keys). `mixed`: the block holds keys behind some
 /// query of the tile (causal). `careful`: a gathered element was not finite, or so large that a score may exceed 2^24; then what a
 /// query does not see is left out by selection instead of by weight 0, and scores are rounded before they meet the exponent.
+///
+/// Under [`Panels::Half`] k and v are panels in the operator's dtype, and the weights `exp(s - m)` are rounded to it.
 pub fn step(e: Extents, softmax: Softmax, causal: bool) -> TileFn {
     let mut b = Build::new("step", e, true);
     let (m, l, o) = b.state("");
     let q = b.tile("q", HEAD);
-    let k = b.tile("k", KEYS);
-    let v = b.tile("v", KEYS);
+    let k = b.tile("k", e.panel(e.keys()));
+    let v = b.tile("v", e.panel(e.values()));
     let weight = b.tile("t", ROW);
     let kpos = b.tile("kpos", KPOS);
     let qpos = b.tile("qpos", QPOS);
@@ -288,6 +346,10 @@ pub fn step(e: Extents, softmax: Softmax, causal: bool) -> TileFn {
     b.map(d, sub(t(weight), t(m2)));
     for when in [false, true] {
         let expr = softmax.exp(softmax.scaled(when, s, d));
+        let expr = match e.panels {
+            Panels::Float => expr,
+            Panels::Half => Expr::Data(Box::new(expr)),
+        };
         b.when(careful, when, OpKind::Map { dst: s, expr });
         let (op, src) = (Red::Sum, s);
         b.when(careful, when, OpKind::Reduce { dst: r, op, src });
@@ -331,10 +393,12 @@ pub struct Parameters {
 
 /// The parameters of a function that equals the [`step`] made from them; `None` for every other. What claims `step` asks this.
 pub fn recognise(f: &TileFn) -> Option<Parameters> {
+    let half = f.tiles.iter().any(|(_, ty)| ty.elem == Elem::Data);
     let extents = Extents {
         mq: f.mq,
         nk: f.nk,
         head_dim: f.head_dim,
+        panels: if half { Panels::Half } else { Panels::Float },
     };
     let causal = f.body.iter().any(|op| {
         matches!(
@@ -378,7 +442,7 @@ pub fn peak(e: Extents, softmax: Softmax, causal: bool) -> TileFn {
     let mut b = Build::new("peak", e, true);
     let m = b.tile("m", ROW);
     let q = b.tile("q", HEAD);
-    let k = b.tile("k", KEYS);
+    let k = b.tile("k", e.panel(e.keys()));
     let weight = b.tile("t", ROW);
     let kpos = b.tile("kpos", KPOS);
     let qpos = b.tile("qpos", QPOS);

@@ -7,7 +7,8 @@
 //! The rules ([`Rule`], by number):
 //! 1. Every value is below `vals`, defined once, and used only where its definition is in scope.
 //! 2. Buffers, tables, plan tables and functions that are named exist.
-//! 3. Integer code touches I64 buffers, float moves F32 buffers, row numbers and flags I64 buffers.
+//! 3. Integer code touches I64 buffers, float moves F32 buffers, row numbers and flags I64 buffers. Data is what rows of tensors are
+//!    gathered into as they are and what `inspect` and the dots read.
 //! 4. The index of a load, store, table or plan access lies inside.
 //! 5. A stored value lies in the range that its buffer or plan table promises; the range of a buffer holds 0, which is what a worker's
 //!    fresh memory holds.
@@ -52,6 +53,9 @@
 //!     raises a flag and a load of it. Integer code is ordered by the backend. (30 to 32 are checked when all other rules hold.)
 //! 33. Functions that compute scores compare positions in a mask of them, and where they ask what is visible, in causal programs; in
 //!     others none does. (Under which guard is the caller's promise, which the interpreter checks.)
+//! 34. Packed are panels only: buffers of the operator's dtype, which nothing but gathers of rows fills and nothing but `inspect` and
+//!     calls reads, and tiles of keys or values that stand in buffers of the same packing. A pitch has room for a row, a stride, a
+//!     multiple of the key step, for the keys.
 //!
 //! Of a sum, difference or product that may leave 64 bits nothing is known: machine code wraps around, the interpreter faults.
 
@@ -142,6 +146,8 @@ pub enum Rule {
     Barrier,
     /// 33
     Positions,
+    /// 34
+    Packing,
 }
 
 impl Rule {

@@ -7,6 +7,7 @@
 mod asm;
 mod columns;
 mod exp2;
+mod frame;
 mod narrow;
 mod rows;
 mod step;
@@ -14,7 +15,7 @@ mod watch;
 
 use attnc_tensor::DType;
 use attnc_tile::core::{Core, Lie, TileFn};
-use attnc_tile::step::recognise;
+use attnc_tile::step::{Panels, Parameters, recognise};
 use iced_x86::IcedError;
 
 use crate::moves::Move;
@@ -38,7 +39,11 @@ pub(crate) fn of(level: Level, f: &TileFn, key_step: u32) -> Result<Option<Claim
     let Some(width) = width(level) else {
         return Ok(None);
     };
-    let fits = |p: &_| key_step.is_multiple_of(step::KEY_STEP) && step::claims(p, width);
+    let fits = |p: &Parameters| {
+        p.extents.panels == Panels::Float
+            && key_step.is_multiple_of(step::KEY_STEP)
+            && step::claims(p, width)
+    };
     let Some(p) = recognise(f).filter(fits) else {
         return Ok(None);
     };
@@ -103,6 +108,6 @@ fn width(level: Level) -> Option<Width> {
     match level {
         Level::Base | Level::Fma => None,
         Level::V3 => Some(Width::Ymm),
-        Level::V4 => Some(Width::Zmm),
+        Level::V4 | Level::V4Bf16 | Level::Amx => Some(Width::Zmm),
     }
 }

@@ -4,7 +4,7 @@
 //! In: code. Out: the effects of its instructions, in program order, or the first fault.
 
 use attnc_tensor::{Tensor, View};
-use attnc_tile::core::{Arg, Bin, Bound, BufId, Core, CountFn, Inst, Range, Val};
+use attnc_tile::core::{Arg, Bin, Bound, BufId, Core, CountFn, Inst, Layout, Range, Val};
 
 use super::order::Order;
 use super::{FaultKind, Memory, ops};
@@ -125,6 +125,12 @@ impl<'a> Machine<'a> {
             .bufs
             .get(b.0 as usize)
             .map(|b| b.name.as_str())
+            .ok_or(FaultKind::Malformed("a buffer does not exist"))
+    }
+
+    pub(super) fn layout(&self, b: BufId) -> Result<Layout, FaultKind> {
+        let buf = self.core.bufs.get(b.0 as usize);
+        buf.map(|b| b.layout)
             .ok_or(FaultKind::Malformed("a buffer does not exist"))
     }
 
@@ -401,10 +407,14 @@ impl<'a> Machine<'a> {
                 ahead,
             } => self.gather(*dst, *lie, *src, *idx, *live, *flag, *ahead),
             Inst::Inspect(v, src, width, live) => {
-                let (at, rows) = (self.get(src.at)?, self.get(*live)?);
+                let (at, rows, width) = (self.get(src.at)?, self.get(*live)?, u64::from(*width));
+                let layout = self.layout(src.buf)?;
                 let mut found = false;
-                for i in 0..rows.saturating_mul(i64::from(*width)) {
-                    found |= self.large(self.float(src.buf, at + i)?);
+                for i in 0..rows.max(0) as u64 {
+                    for d in 0..width {
+                        let x = layout.at(i, d, width) as i64;
+                        found |= self.large(self.float(src.buf, at + x)?);
+                    }
                 }
                 self.set(*v, i64::from(found))
             }

@@ -4,7 +4,7 @@
 //! In: a machine and the parts of a move. Out: changed memory or outputs, or the first fault. Rows that become columns are the lanes of
 //! warps; rows that stay rows are divided over the warps as a backend likes.
 
-use attnc_tile::core::{Lie, Place, Port, QUERY_STEP, Val, View as Rows};
+use attnc_tile::core::{Layout, Lie, Place, Port, QUERY_STEP, Val, View as Rows};
 
 use super::FaultKind;
 use super::exec::Machine;
@@ -124,6 +124,12 @@ impl Machine<'_> {
             self.get(live)?,
             self.width(src),
         );
+        let layout = self.layout(dst.buf)?;
+        // Elements of a row with the zeros behind it.
+        let filled = match (lie, layout) {
+            (Lie::Rows, Layout::Padded { pitch }) => width.max(pitch as usize),
+            (Lie::Rows | Lie::Cols { .. }, _) => width,
+        };
         let step = i64::from(if lie == Lie::Rows {
             self.core.key_step.max(1)
         } else {
@@ -149,10 +155,12 @@ impl Machine<'_> {
             {
                 self.raise(flag.buf, self.get(flag.at)?)?;
             }
-            for (d, x) in row.into_iter().enumerate() {
+            let zeros = filled - row.len();
+            let row = row.into_iter().chain(std::iter::repeat_n(0.0, zeros));
+            for (d, x) in row.enumerate() {
                 let at = match lie {
                     Lie::Cols { stride } => d as i64 * i64::from(stride) + i,
-                    Lie::Rows => i * width as i64 + d as i64,
+                    Lie::Rows => layout.at(i as u64, d as u64, width as u64) as i64,
                 };
                 if ahead {
                     self.copy_float(dst.buf, to + at, x)?;

@@ -90,7 +90,7 @@ impl Frame<'_> {
                 len: (rows * cols) as u64,
             });
         }
-        Ok((i * cols + j) as i64)
+        Ok(ty.layout.at(i as u64, j as u64, cols as u64) as i64)
     }
 
     fn get(&self, m: &Machine<'_>, t: Tile, i: usize, j: usize) -> Result<f32, FaultKind> {
@@ -311,6 +311,7 @@ impl Frame<'_> {
             Expr::Exp(a) => exp2((f64::from(x(a)?) * std::f64::consts::LOG2_E) as f32),
             Expr::Log2(a) => x(a)?.log2(),
             Expr::Ln(a) => x(a)?.ln(),
+            Expr::Data(a) => m.core.dtype.round(x(a)?),
             Expr::IfEq(a, b, c, d) => {
                 if x(a)? == x(b)? {
                     x(c)?

@@ -395,18 +395,33 @@ fn pack(
         c.store(tags, tag, count);
         let zero = c.c(0);
         c.store(careful, slot, zero);
-        let d = c.c(i64::from(p.nest.head_dim));
-        let wide = c.mul(at, d);
+        let panels = panels(c, p, at);
         let idx = Place { buf: p.kpos, at };
         let flag = Some(Place {
             buf: careful,
             at: slot,
         });
-        for (buf, port) in [(p.k, Port::K), (p.v, Port::V)] {
+        for (place, port) in panels.into_iter().zip([Port::K, Port::V]) {
             let view = rows_of(task, port);
-            c.gather(Place { buf, at: wide }, Lie::Rows, view, idx, count, flag);
+            c.gather(place, Lie::Rows, view, idx, count, flag);
         }
     });
+}
+
+/// Where keys and values stand whose first is key `at` of the panels.
+fn panels(c: &mut Code, p: &Parts, at: Val) -> [Place; 2] {
+    let (panel, d) = (u64::from(p.sched.panel), u64::from(p.nest.head_dim));
+    let [k, v] = [p.packed.k, p.packed.v].map(|l| (l.room(panel, d) / panel) as i64);
+    let width = c.c(k);
+    let wide_k = c.mul(at, width);
+    let wide_v = if v == k {
+        wide_k
+    } else {
+        let width = c.c(v);
+        c.mul(at, width)
+    };
+    let place = |buf, at| Place { buf, at };
+    [place(p.k, wide_k), place(p.v, wide_v)]
 }
 
 /// A tensor of keys or values as the task sees it.
@@ -504,8 +519,7 @@ pub(crate) fn tile(c: &mut Code, p: &Parts, sweep: Sweep, panel: Panel, r0: Val,
             let live_k = c.min(live_k, nk);
             let here = c.add(at, kb);
             let call = |c: &mut Code, mixed: Val| {
-                let d = c.c(i64::from(p.nest.head_dim));
-                let wide = c.mul(here, d);
+                let [k, v] = panels(c, p, here);
                 let s = p.tile_state(t.lane, t.wide);
                 let keys = [
                     weights,
@@ -522,7 +536,6 @@ pub(crate) fn tile(c: &mut Code, p: &Parts, sweep: Sweep, panel: Panel, r0: Val,
                     buf: p.q,
                     at: t.wide,
                 };
-                let (k, v) = (Place { buf: p.k, at: wide }, Place { buf: p.v, at: wide });
                 let (f, mut tiles) = match sweep {
                     Sweep::Peak(f) => (f, vec![s.m, q, k]),
                     Sweep::Step(f) => (f, vec![s.m, s.l, s.o, q, k, v]),

@@ -14,7 +14,7 @@ mod stream;
 mod zeros;
 
 use attnc_tile::core::{Arg, Core, CountFn, Lie, Port, Val, View};
-use attnc_tile::step::EMPTY;
+use attnc_tile::step::{EMPTY, Panels};
 
 use crate::code::Code;
 use crate::nest::{Combine, Nest, Schedule};
@@ -56,12 +56,20 @@ pub enum LowerError {
         "displaced rows cannot be shared between branches; give every branch a group of its own"
     )]
     DisplacedGroup,
+    /// Transposed values stand one panel behind the other.
+    #[error("a step under half panels takes a whole panel, and this one {nk} of {panel} keys")]
+    Panel {
+        /// Keys of a step.
+        nk: u32,
+        /// Keys of a panel.
+        panel: u32,
+    },
 }
 
 /// Lowers `nest` under `sched`.
 ///
 /// # Errors
-/// When a group breaks the limits of masks, or displaced branches are grouped.
+/// When a group breaks the limits of masks, or displaced branches are grouped, or a step under half panels takes a part of one.
 pub fn lower(nest: &Nest, sched: &Schedule) -> Result<Core, LowerError> {
     if nest.groups.is_empty() {
         return Err(LowerError::Empty);
@@ -75,6 +83,10 @@ pub fn lower(nest: &Nest, sched: &Schedule) -> Result<Core, LowerError> {
         if nest.displaced && group.terms.len() > 1 {
             return Err(LowerError::DisplacedGroup);
         }
+    }
+    if sched.panels == Panels::Half && sched.nk != sched.panel {
+        let (nk, panel) = (sched.nk, sched.panel);
+        return Err(LowerError::Panel { nk, panel });
     }
     let mut code = Code::new(parts::empty_core(nest, sched), sched.spaces.ints);
     let p = Parts::new(&mut code, nest, sched);

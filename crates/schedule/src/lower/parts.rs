@@ -2,7 +2,7 @@
 //! The memory and the functions of a kernel: declared once, named by the code of the other files.
 
 use attnc_tile::core::{BufId, Core, FnId, Layout, Place, PlanId, Space, TableId, Val};
-use attnc_tile::step::{self, Extents, Softmax};
+use attnc_tile::step::{self, Extents, Panels, Softmax};
 
 use super::rows::TileAt;
 use crate::code::{Code, within, within_seq};
@@ -112,6 +112,28 @@ pub(crate) enum Held {
     },
 }
 
+/// How panels of keys and of values are laid out.
+#[derive(Clone, Copy)]
+pub(crate) struct Packed {
+    pub(crate) k: Layout,
+    pub(crate) v: Layout,
+}
+
+impl Packed {
+    fn of(e: Extents, sched: &Schedule) -> Packed {
+        match sched.panels {
+            Panels::Float => Packed {
+                k: sched.spaces.panels.1,
+                v: sched.spaces.panels.1,
+            },
+            Panels::Half => Packed {
+                k: e.keys(),
+                v: e.values(),
+            },
+        }
+    }
+}
+
 /// Everything that the code of a kernel names.
 pub(crate) struct Parts<'a> {
     pub(crate) nest: &'a Nest,
@@ -161,6 +183,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) qflag: BufId,
     pub(crate) k: BufId,
     pub(crate) v: BufId,
+    /// How panels are laid out.
+    pub(crate) packed: Packed,
     pub(crate) q: BufId,
     /// States of the tiles of a row block.
     pub(crate) state: StateBufs,
@@ -245,6 +269,7 @@ impl<'a> Parts<'a> {
             mq: sched.mq,
             nk: sched.nk,
             head_dim: nest.head_dim,
+            panels: sched.panels,
         };
         let softmax = Softmax {
             base2: nest.base2,
@@ -314,8 +339,10 @@ impl<'a> Parts<'a> {
                 counts: c.ints("panel_counts", 64, within(0, i64::MAX)),
             },
         };
-        let k = c.panel("k_panels", slots * panel * d, sched.spaces.panels);
-        let v = c.panel("v_panels", slots * panel * d, sched.spaces.panels);
+        let lies = Packed::of(e, sched);
+        let place = |layout: Layout| (sched.spaces.panels.0, layout);
+        let k = c.panel("k_panels", slots * lies.k.room(panel, d), place(lies.k));
+        let v = c.panel("v_panels", slots * lies.v.room(panel, d), place(lies.v));
         match held {
             Held::Slots { tags, careful, .. } if sched.keep_panels => {
                 for buf in [tags, kpos, careful, k, v] {
@@ -374,6 +401,7 @@ impl<'a> Parts<'a> {
             qflag: c.ints("query_careful", rows / mq, within(0, 1)),
             k,
             v,
+            packed: lies,
             q: float(c, "q_tiles", rows * d),
             state: state(c, "tile", rows),
             settled: settle.filter(|_| long).map(|settle| Settled {

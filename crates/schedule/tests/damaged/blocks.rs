@@ -6,7 +6,7 @@
 use attnc_tile::core::{BufId, Core, Elem, Inst, Lie, Space, Val, View};
 use attnc_tile::verify::Rule;
 
-use super::{Damage, buf, change, constant, function};
+use super::{Damage, buf, change, constant};
 
 /// Changes the first block of the body, innermost first, in which `f` finds what it looks for.
 fn block(code: &mut Vec<Inst>, f: &mut impl FnMut(&mut Vec<Inst>) -> bool) -> bool {
@@ -125,11 +125,6 @@ pub(super) const DAMAGES: &[Damage] = &[
     ("a stage without room for its rows", Rule::MoveBounds, |c| {
         let b = buf(c, "k_panels").0 as usize;
         c.bufs[b].len -= 1;
-    }),
-    ("a function of unconverted keys", Rule::Operand, |c| {
-        let tiles = &mut function(c, "step").tiles;
-        let k = tiles.iter_mut().find(|(name, _)| name == "k");
-        k.expect("step has keys").1.elem = Elem::Data;
     }),
     ("a wait that does not cover", Rule::InFlight, |c| {
         change(c, |inst| match inst {

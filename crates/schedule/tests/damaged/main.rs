@@ -2,6 +2,7 @@
 //! Damaged programs: one change to a good program each, rejected by the rule that the change breaks.
 
 mod blocks;
+mod packed;
 
 use attnc_schedule::{Combine, Group, Nest, Schedule, Term, WHOLE, lower};
 use attnc_tensor::DType;
@@ -10,6 +11,9 @@ use attnc_tile::core::{
     TileFn, Val, View,
 };
 use attnc_tile::verify::{self, Rule};
+
+/// The name under which the table asks for the schedule of half panels.
+const HALF: &str = "half panels";
 
 /// A program with every part: two shared groups that are joined, causal, zero keys, grouped heads.
 fn good(target: &str) -> Core {
@@ -23,7 +27,11 @@ fn good(target: &str) -> Core {
         heads: 6,
         kv_heads: 2,
         head_dim: 8,
-        dtype: DType::F32,
+        dtype: if target == HALF {
+            DType::Bf16
+        } else {
+            DType::F32
+        },
         causal: true,
         blocked: false,
         zero_keys: true,
@@ -42,7 +50,10 @@ fn good(target: &str) -> Core {
             },
         ],
     };
-    let sched = Schedule::of(target, &nest);
+    let sched = match target {
+        HALF => Schedule::half("x86_64-v4", nest.head_dim, 3),
+        target => Schedule::of(target, &nest),
+    };
     lower(&nest, &sched).expect("the good program is within the limits")
 }
 
@@ -634,12 +645,14 @@ const DAMAGES: &[Damage] = &[
 /// The whole table: the target whose program a row changes, and the row.
 fn table() -> impl Iterator<Item = (&'static str, Damage)> {
     let of = |target, rows: &'static [Damage]| rows.iter().map(move |row| (target, *row));
-    of("x86_64", DAMAGES).chain(of("sm_80", blocks::DAMAGES))
+    of("x86_64", DAMAGES)
+        .chain(of("sm_80", blocks::DAMAGES))
+        .chain(of(HALF, packed::DAMAGES))
 }
 
 #[test]
 fn the_good_programs_verify() {
-    for target in ["x86_64", "sm_80"] {
+    for target in ["x86_64", "sm_80", HALF] {
         assert_eq!(verify::core(&good(target)), Ok(()), "{target}");
     }
 }
@@ -663,7 +676,7 @@ fn every_damage_breaks_its_rule() {
 
 #[test]
 fn every_rule_has_a_damage() {
-    for number in 1..=33 {
+    for number in 1..=34 {
         let covered = table().any(|(_, (_, rule, _))| rule.number() == number);
         assert!(covered, "no damaged program breaks rule {number}");
     }

@@ -4,7 +4,7 @@
 //! In: nothing, these are types. Out: [`TileFn`], straight-line code on tiles, which the interpreter runs, a backend lowers operation by
 //! operation, and a target may claim whole.
 
-use super::Elem;
+use super::{Elem, Layout};
 
 /// What an axis of a tile counts. Contracted axes must carry equal tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,15 +22,17 @@ pub enum Axis {
     Dim,
 }
 
-/// Type of a tile parameter or temporary: f32 (or i64 positions), row-major `[rows, cols]`.
+/// Type of a tile parameter or temporary, `[rows, cols]`: f32, i64 positions, or a panel in the operator's dtype, which the dots widen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TileTy {
     /// Element type.
     pub elem: Elem,
     /// First axis.
     pub rows: Axis,
-    /// Second axis (contiguous).
+    /// Second axis (contiguous, unless the tile is transposed).
     pub cols: Axis,
+    /// [`Layout::Row`], or how a panel is packed. Temporaries and what is written are rows.
+    pub layout: Layout,
 }
 
 /// Number of a tile inside a function: parameters first, then temporaries.
@@ -178,6 +180,8 @@ pub enum Expr {
     Log2(Box<Expr>),
     /// ln x, likewise.
     Ln(Box<Expr>),
+    /// The number of the operator's dtype nearest to x, ties to even; NaN for NaN.
+    Data(Box<Expr>),
     /// if a == b { c } else { d }.
     IfEq(Box<Expr>, Box<Expr>, Box<Expr>, Box<Expr>),
     /// if a < b { c } else { d }.

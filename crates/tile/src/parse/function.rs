@@ -4,7 +4,7 @@
 //! In: the tokens behind `fn`. Out: a [`TileFn`] whose tiles and scalars exist; nothing else of it has been checked.
 
 use crate::core::{
-    Axis, Core, Elem, Expr, Guard, OpKind, Red, Scalar, Tile, TileFn, TileOp, TileTy,
+    Axis, Core, Elem, Expr, Guard, Layout, OpKind, Red, Scalar, Tile, TileFn, TileOp, TileTy,
 };
 use crate::print::names;
 
@@ -77,7 +77,7 @@ pub(super) fn function(p: &mut Parser, core: &Core) -> Parsed<TileFn> {
     Ok(f)
 }
 
-/// `name[rows,cols]`, perhaps with `i64` before it.
+/// `name[rows,cols]`, perhaps with an element type before it and a packed layout behind it.
 fn declaration(p: &mut Parser, f: &TileFn) -> Parsed<(String, TileTy)> {
     // A tile may be called `i64`; then `[` follows.
     let elem = match p.second() {
@@ -97,7 +97,18 @@ fn declaration(p: &mut Parser, f: &TileFn) -> Parsed<(String, TileTy)> {
     p.expect(",")?;
     let cols = axis(p)?;
     p.expect("]")?;
-    Ok((name, TileTy { elem, rows, cols }))
+    let layout = if p.is("padded") || p.is("transposed") {
+        p.layout()?
+    } else {
+        Layout::Row
+    };
+    let ty = TileTy {
+        elem,
+        rows,
+        cols,
+        layout,
+    };
+    Ok((name, ty))
 }
 
 fn axis(p: &mut Parser) -> Parsed<Axis> {
@@ -303,6 +314,7 @@ fn atom(p: &mut Parser, f: &TileFn) -> Parsed<(Expr, u32)> {
         "exp" => Expr::Exp(a),
         "log2" => Expr::Log2(a),
         "ln" => Expr::Ln(a),
+        "data" => Expr::Data(a),
         "max" => {
             p.expect(",")?;
             Expr::Max(a, next(p)?)

@@ -2,9 +2,9 @@
 //! The text of tile functions: a signature, temporaries, one operation a line.
 //!
 //! In: a [`TileFn`]. Out: lines. A tile stands as `name[rows, columns]` with the axes `1`, `q` (queries), `k` (keys), `d` (head
-//! dimension); f32 unless `i64` is said.
+//! dimension); f32 unless `i64` or `data` is said, rows unless a packed layout is.
 
-use crate::core::{Core, Elem, Expr, OpKind, Red, Tile, TileFn, TileTy};
+use crate::core::{Core, Elem, Expr, Layout, OpKind, Red, Tile, TileFn, TileTy};
 use crate::print::names::{CALLED, axis};
 use crate::print::{Lines, names};
 
@@ -44,7 +44,11 @@ fn declaration((name, ty): &(String, TileTy)) -> String {
         Elem::F32 => String::new(),
         Elem::I64 | Elem::Data => format!("{} ", names::elem(ty.elem)),
     };
-    format!("{elem}{name}[{},{}]", axis(ty.rows), axis(ty.cols))
+    let layout = match ty.layout {
+        Layout::Row => String::new(),
+        layout => format!(" {}", names::layout_text(layout)),
+    };
+    format!("{elem}{name}[{},{}]{layout}", axis(ty.rows), axis(ty.cols))
 }
 
 fn name(f: &TileFn, t: Tile) -> &str {
@@ -112,6 +116,7 @@ fn expression(f: &TileFn, e: &Expr) -> (String, u8) {
         Expr::Exp(a) => call(format!("exp({})", x(a))),
         Expr::Log2(a) => call(format!("log2({})", x(a))),
         Expr::Ln(a) => call(format!("ln({})", x(a))),
+        Expr::Data(a) => call(format!("data({})", x(a))),
         Expr::IfEq(a, b, c, d) => call(format!("select({} == {}, {}, {})", x(a), x(b), x(c), x(d))),
         Expr::IfLt(a, b, c, d) => call(format!("select({} < {}, {}, {})", x(a), x(b), x(c), x(d))),
     }

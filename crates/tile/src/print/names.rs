@@ -4,7 +4,7 @@
 use crate::core::{Axis, Bin, CountFn, Elem, Layout, Port, Space};
 
 /// Words that no buffer, table, function, tile or scalar is called.
-pub(crate) const RESERVED: [&str; 53] = [
+pub(crate) const RESERVED: [&str; 55] = [
     "tile",
     "target",
     "heads",
@@ -58,6 +58,8 @@ pub(crate) const RESERVED: [&str; 53] = [
     "wait",
     "release",
     "barrier",
+    "padded",
+    "transposed",
 ];
 
 /// Whether a name can be read back.
@@ -101,12 +103,38 @@ words! {
         Space::Frag => "frag" Space::Frag,
     }
 }
-words! {
-    /// Layouts.
-    layout layout_of Layout {
-        Layout::Row => "row" Layout::Row,
-        Layout::St => "st" Layout::St,
-        Layout::Swz128 => "swz128" Layout::Swz128,
+/// Layouts, with the number that a packed one takes.
+pub(crate) fn layout(x: Layout) -> (&'static str, Option<u32>) {
+    match x {
+        Layout::Row => ("row", None),
+        Layout::St => ("st", None),
+        Layout::Swz128 => ("swz128", None),
+        Layout::Padded { pitch } => ("padded", Some(pitch)),
+        Layout::Transposed { stride } => ("transposed", Some(stride)),
+    }
+}
+/// The way back for those that take no number.
+pub(crate) fn layout_of(word: &str) -> Option<Layout> {
+    match word {
+        "row" => Some(Layout::Row),
+        "st" => Some(Layout::St),
+        "swz128" => Some(Layout::Swz128),
+        _ => None,
+    }
+}
+/// The way back for those that do.
+pub(crate) fn packed_of(word: &str) -> Option<fn(u32) -> Layout> {
+    match word {
+        "padded" => Some(|pitch| Layout::Padded { pitch }),
+        "transposed" => Some(|stride| Layout::Transposed { stride }),
+        _ => None,
+    }
+}
+/// A layout as text.
+pub(crate) fn layout_text(x: Layout) -> String {
+    match layout(x) {
+        (word, None) => word.to_string(),
+        (word, Some(number)) => format!("{word} {number}"),
     }
 }
 words! {

@@ -4,7 +4,9 @@
 
 use super::moves::written;
 use super::{Rule, VerifyError};
-use crate::core::{Axis, Core, Elem, Expr, OpKind, QUERY_STEP, Tile, TileFn, TileOp, TileTy};
+use crate::core::{
+    Axis, Core, Elem, Expr, Layout, OpKind, QUERY_STEP, Tile, TileFn, TileOp, TileTy,
+};
 
 /// Most scalars that guards may name; every combination is walked.
 const GUARDS: u32 = 8;
@@ -71,7 +73,7 @@ fn leaves(e: &Expr, exponential: bool, visit: &mut impl FnMut(Tile, bool)) {
             }
         }
         Expr::Exp2(a) | Expr::Exp(a) => leaves(a, true, visit),
-        Expr::Log2(a) | Expr::Ln(a) => leaves(a, exponential, visit),
+        Expr::Log2(a) | Expr::Ln(a) | Expr::Data(a) => leaves(a, exponential, visit),
         Expr::IfEq(a, b, c, d) | Expr::IfLt(a, b, c, d) => {
             for x in [a, b, c, d] {
                 leaves(x, exponential, visit);
@@ -102,10 +104,14 @@ pub(super) fn check(core: &Core, f: &TileFn) -> Vec<VerifyError> {
         let detail = format!("mq {}, nk {}, D {}", f.mq, f.nk, f.head_dim);
         c.fail(Rule::Extents, None, detail);
     }
-    for (name, ty) in f.tiles.iter().chain(&f.temps) {
-        if ty.elem == Elem::Data {
+    for (i, (name, ty)) in f.tiles.iter().chain(&f.temps).enumerate() {
+        let panel = i < f.tiles.len() && is_key(ty.rows) && ty.cols == Axis::Dim;
+        if ty.elem == Elem::Data && !panel {
             let detail = format!("{name} is not computed with: functions take floats");
             c.fail(Rule::Operand, None, detail);
+        }
+        if let Some(wrong) = mislaid(f, *ty, core.key_step) {
+            c.fail(Rule::Packing, None, format!("{name} {wrong}"));
         }
     }
     for (i, op) in f.body.iter().enumerate() {
@@ -116,6 +122,22 @@ pub(super) fn check(core: &Core, f: &TileFn) -> Vec<VerifyError> {
         c.compares(core.causal);
     }
     c.errors
+}
+
+/// What is wrong with the layout of a tile.
+fn mislaid(f: &TileFn, ty: TileTy, key_step: u32) -> Option<&'static str> {
+    match ty.layout {
+        Layout::Row => None,
+        Layout::St | Layout::Swz128 => Some("is laid out as only buffers are"),
+        Layout::Padded { .. } | Layout::Transposed { .. } if ty.elem != Elem::Data => {
+            Some("is packed and no panel")
+        }
+        Layout::Padded { pitch } => (pitch < f.head_dim).then_some("has rows beyond its pitch"),
+        Layout::Transposed { stride } => {
+            (stride < f.nk || key_step == 0 || !stride.is_multiple_of(key_step))
+                .then_some("has keys beyond its stride")
+        }
+    }
 }
 
 fn is_key(a: Axis) -> bool {
@@ -179,6 +201,15 @@ impl Checker<'_> {
         all.nth(t.0 as usize).map(|(_, ty)| *ty)
     }
 
+    /// A panel of keys or values: floats, or data that the operation widens.
+    fn panel(&mut self, i: usize, t: Tile) {
+        let elem = match self.ty(t) {
+            Some(ty) if ty.elem == Elem::Data => Elem::Data,
+            Some(_) | None => Elem::F32,
+        };
+        self.operand(i, t, elem, Axis::Key { order: 0 }, Axis::Dim);
+    }
+
     /// A tile of the wanted type; key axes of any order.
     fn operand(&mut self, i: usize, t: Tile, elem: Elem, rows: Axis, cols: Axis) -> Option<TileTy> {
         let same = |a: Axis, b: Axis| a == b || (is_key(a) && is_key(b));
@@ -233,13 +264,13 @@ impl Checker<'_> {
         match &op.kind {
             OpKind::DotKeys { dst, a, b } => {
                 self.operand(i, *dst, f32, key, query);
-                self.operand(i, *a, f32, key, dim);
+                self.panel(i, *a);
                 self.operand(i, *b, f32, dim, query);
                 self.same_order(i, &[*dst, *a]);
             }
             OpKind::DotValues { dst, a, b, only } => {
                 self.operand(i, *dst, f32, dim, query);
-                self.operand(i, *a, f32, key, dim);
+                self.panel(i, *a);
                 self.operand(i, *b, f32, key, query);
                 let mut tiles = vec![*a, *b];
                 if let Some(only) = only {

@@ -3,7 +3,8 @@
 
 use super::{Rule, Section, Verifier, show};
 use crate::core::{
-    Axis, Bound, Elem, FnId, Lie, OpKind, Place, Port, QUERY_STEP, Range, Tile, TileFn, Val, View,
+    Axis, Bound, Elem, FnId, Layout, Lie, OpKind, Place, Port, QUERY_STEP, Range, Tile, TileFn,
+    Val, View,
 };
 
 /// Elements of an axis in a function's tiles.
@@ -196,10 +197,18 @@ impl Verifier<'_> {
         };
         let none = matches!(lie, Lie::Cols { .. });
         if let Some(width) = self.view(src, false, idx, count, none) {
+            let layout = self.layout_of(dst);
             let elements = match lie {
                 Lie::Cols { stride } => u64::from(stride) * width,
-                Lie::Rows => count.next_multiple_of(u64::from(self.core.key_step.max(1))) * width,
+                Lie::Rows => {
+                    let rows = count.next_multiple_of(u64::from(self.core.key_step.max(1)));
+                    self.fits(dst, rows);
+                    layout.room(rows, width)
+                }
             };
+            if layout.packed() && none {
+                self.packing(dst, "takes rows, not columns");
+            }
             // Rows of tensors can be kept as they are.
             let elem = match src {
                 View::Tensor { .. } => self.floats_of(dst),
@@ -238,16 +247,43 @@ impl Verifier<'_> {
         }
     }
 
-    pub(super) fn inspect(&mut self, src: Place, width: u32, live: Val) {
-        if let Some(rows) = self.count(live, i64::MAX >> 20)
-            && self.room(
-                src,
-                self.floats_of(src),
-                rows.saturating_mul(u64::from(width)),
-                Rule::MoveBounds,
-            )
+    /// How the buffer of a place is laid out.
+    fn layout_of(&self, p: Place) -> Layout {
+        let buf = self.core.bufs.get(p.buf.0 as usize);
+        buf.map_or(Layout::Row, |b| b.layout)
+    }
+
+    fn packing(&mut self, p: Place, detail: &str) {
+        let buf = self.core.bufs.get(p.buf.0 as usize);
+        let name = buf.map_or("?", |b| b.name.as_str());
+        self.fail(Rule::Packing, format!("{name} {detail}"));
+    }
+
+    /// Rows of a transposed panel stay within its stride.
+    fn fits(&mut self, p: Place, rows: u64) {
+        if let Layout::Transposed { stride } = self.layout_of(p)
+            && rows > u64::from(stride)
         {
-            self.reads_buffer(src.buf);
+            self.packing(
+                p,
+                &format!("has a stride of {stride}, less than {rows} keys"),
+            );
+        }
+    }
+
+    pub(super) fn inspect(&mut self, src: Place, width: u32, live: Val) {
+        let layout = self.layout_of(src);
+        if let Layout::Padded { pitch } = layout
+            && pitch < width
+        {
+            self.packing(src, &format!("has rows of {pitch}, fewer than {width}"));
+        }
+        if let Some(rows) = self.count(live, i64::MAX >> 20) {
+            self.fits(src, rows);
+            let elements = layout.room(rows, u64::from(width));
+            if self.room(src, self.floats_of(src), elements, Rule::MoveBounds) {
+                self.reads_buffer(src.buf);
+            }
         }
     }
 
@@ -316,7 +352,11 @@ impl Verifier<'_> {
         let mut writes = vec![false; f.tiles.len()];
         super::function::uses(f, &mut reads, &mut writes);
         for (i, (place, (name, ty))) in tiles.iter().zip(&f.tiles).enumerate() {
-            let count = extent(f, ty.rows) * extent(f, ty.cols);
+            let count = ty.layout.room(extent(f, ty.rows), extent(f, ty.cols));
+            let stands = self.layout_of(*place);
+            if (stands.packed() || ty.layout.packed()) && stands != ty.layout {
+                self.packing(*place, &format!("is {stands:?}, {name} {:?}", ty.layout));
+            }
             // What is only read may be rows of tensors as they are.
             let elem = match ty.elem {
                 Elem::F32 if !writes[i] => self.floats_of(*place),

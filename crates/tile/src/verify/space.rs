@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Rule 27: buffers lie where their use can reach them.
+//! Rules 27 and 34: buffers lie where their use can reach them, and only panels are packed.
 //!
 //! In: a program. Out: buffers whose space or layout does not go with what they hold, or with how the code reaches them.
 
@@ -12,6 +12,7 @@ pub const SHARED_BYTES: u64 = 163 << 10;
 /// Checks the buffers of a program and the row views of its code.
 pub(super) fn check(core: &Core) -> Vec<VerifyError> {
     let mut errors: Vec<VerifyError> = core.bufs.iter().filter_map(declared).collect();
+    errors.extend(core.bufs.iter().filter_map(|b| packed(core, b)));
     let shared = core.bufs.iter().filter(|b| b.space == Space::Shared);
     let bytes = shared.fold(0u64, |sum, b| sum.saturating_add(core.bytes(b)));
     if bytes > SHARED_BYTES {
@@ -45,6 +46,27 @@ fn declared(b: &Buf) -> Option<VerifyError> {
         return None;
     };
     Some(error("header", format!("{} {wrong}", b.name)))
+}
+
+/// Rule 34 for buffers.
+fn packed(core: &Core, b: &Buf) -> Option<VerifyError> {
+    let (d, step) = (core.head_dim, core.key_step);
+    let wrong = match b.layout {
+        Layout::Row | Layout::St | Layout::Swz128 => return None,
+        Layout::Padded { .. } | Layout::Transposed { .. } if b.elem != Elem::Data => {
+            "is packed and holds no data of tensors"
+        }
+        Layout::Padded { pitch } if pitch < d => "has rows beyond its pitch",
+        Layout::Transposed { stride } if stride == 0 || step == 0 || stride % step != 0 => {
+            "has a stride that is no multiple of the key step"
+        }
+        Layout::Padded { .. } | Layout::Transposed { .. } => return None,
+    };
+    Some(VerifyError {
+        rule: Rule::Packing,
+        path: "header".to_string(),
+        detail: format!("{} {wrong}", b.name),
+    })
 }
 
 /// Rows of a work view are found by number, which fragments do not allow and which swizzled rows are not laid out for.

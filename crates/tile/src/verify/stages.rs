@@ -32,11 +32,8 @@ pub(super) fn check(core: &Core) -> Vec<VerifyError> {
         if b.staged && (b.space != Space::Shared || b.persist) {
             fail("header", format!("{} is staged, not shared", b.name));
         }
-        if b.elem == Elem::Data && (b.space == Space::Frag || b.persist) {
-            let detail = format!(
-                "{} holds elements of tensors, but persists or is in fragments",
-                b.name
-            );
+        if b.elem == Elem::Data && b.space == Space::Frag {
+            let detail = format!("{} holds elements of tensors in fragments", b.name);
             fail("header", detail);
         }
     }
