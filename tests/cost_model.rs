@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! The cost model that chooses plans, held against what the schedule issues.
 //!
-//! Data: every operator of `dsl/examples/` that shares heads 64 wide or narrower, and schedules in use, each causal and not, at the
-//! nominal length, for kernels of every width. The schedule's own count is exact (`tests/schedules.rs`). `--nocapture` prints all.
+//! Data: every operator of `dsl/examples/`, and schedules in use, each causal and not, at the nominal length, for kernels of every width.
+//! The schedule's own count is exact (`tests/schedules.rs`); of long sequences it comes from a sample of tasks. `--nocapture` prints all:
+//! what share and each issue, the prediction over that, and what the chosen plan issues beside the better of the two.
 
 use std::path::Path;
 
@@ -96,9 +97,18 @@ fn point(op: &Operator, target: &str, plan: Plan) -> Point {
     }
 }
 
+/// Whether all segments are powers of two from 64 on, or whole.
+fn even(op: &Operator) -> bool {
+    op.branches.iter().all(|b| match b.segment {
+        Segment::Finite(w) => w.is_power_of_two() && w >= 64,
+        Segment::Whole => true,
+    })
+}
+
 #[test]
 fn predicted_products_are_those_issued() {
-    let (mut least, mut most): (f64, f64) = (f64::INFINITY, 0.0);
+    // Segments that divide each other and a task; and any, whose cells the model knows by their mean length only.
+    let mut found = [(f64::INFINITY, 0.0f64); 2];
     let mut count = 0;
     for target in ["x86_64", "x86_64-v3", "x86_64-v4"] {
         for op in operators() {
@@ -107,7 +117,8 @@ fn predicted_products_are_those_issued() {
                 [Plan::Auto, Plan::Share, Plan::Each].map(|plan| point(&op, target, plan));
             for p in [&share, &each] {
                 let ratio = p.predicted / p.issued;
-                (least, most) = (least.min(ratio), most.max(ratio));
+                let (least, most) = &mut found[usize::from(!even(&op))];
+                (*least, *most) = (least.min(ratio), most.max(ratio));
                 line += &format!(" {:.3e} x{ratio:.3}", p.issued);
             }
             let best = share.issued.min(each.issued);
@@ -116,7 +127,9 @@ fn predicted_products_are_those_issued() {
             count += 1;
         }
     }
-    println!("{least:.3} to {most:.3}");
-    assert!(count >= 90, "{count}");
-    assert!(least > 0.9 && most < 1.1, "{least} to {most}");
+    println!("{found:?}");
+    assert!(count >= 150, "{count}");
+    for ((least, most), bound) in found.into_iter().zip([0.93..1.09, 0.76..1.31]) {
+        assert!(least > bound.start && most < bound.end, "{found:?}");
+    }
 }

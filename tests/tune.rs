@@ -124,7 +124,10 @@ fn run(folder: &Path, more: &[&str]) -> (Value, String) {
     let report: Value = serde_json::from_str(&run.out).expect("JSON");
     assert_eq!(report["verified"], true);
     // The worst row is told beside, not of the report.
-    let told = run.err.lines().filter(|l| !l.starts_with("note: worst row"));
+    let told = run
+        .err
+        .lines()
+        .filter(|l| !l.starts_with("note: worst row"));
     (report, told.map(|l| format!("{l}\n")).collect())
 }
 
