@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 fn sizes(seed: u64, target: CpuTarget) -> Sizes {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     let step = match target {
-        CpuTarget::X86_64V3 | CpuTarget::X86_64V4 => 8,
+        CpuTarget::X86_64V3 | CpuTarget::X86_64V4 | CpuTarget::X86_64Amx => 8,
         CpuTarget::X86_64 | CpuTarget::Aarch64 => 5,
     };
     let mq = 8 * rng.random_range(1..=12u32);
