@@ -365,7 +365,7 @@ impl Unit {
                 let dots: Vec<_> = kinds.iter().copied().zip(u.calls.iter().copied()).collect();
                 tiles::lower(&mut u.fx, f, core, &dots, &u.args);
             })?;
-            let (id, steps) = self.claim(body.level, f, core.key_step, id)?;
+            let (id, steps) = self.claim(body.level, f, core, id)?;
             body.fns.push(id);
             body.steps.push(steps);
         }
@@ -383,11 +383,11 @@ impl Unit {
         &mut self,
         level: Level,
         f: &TileFn,
-        key_step: u32,
+        core: &Core,
         portable: usize,
     ) -> Result<(usize, (u32, u32)), CodegenError> {
-        let Some(claim) = claims::of(level, f, key_step)? else {
-            return Ok((portable, (QUERY_STEP, key_step)));
+        let Some(claim) = claims::of(level, f, core)? else {
+            return Ok((portable, (QUERY_STEP, core.key_step)));
         };
         let (name, params) = {
             let p = &self.functions[portable];

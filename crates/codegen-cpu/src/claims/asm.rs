@@ -5,8 +5,8 @@
 //! and told at the end, so that a kernel reads as a list of instructions and not of errors.
 
 use iced_x86::code_asm::{
-    AsmMemoryOperand, AsmRegister64, AsmRegisterYmm, AsmRegisterZmm, CodeAssembler, CodeLabel,
-    dword_ptr, eax, get_xmm, get_ymm, get_zmm, k1, k2, ptr, xmm0,
+    AsmMemoryOperand, AsmRegister64, AsmRegisterK, AsmRegisterYmm, AsmRegisterZmm, CodeAssembler,
+    CodeLabel, dword_ptr, eax, get_xmm, get_ymm, get_zmm, k1, k2, k3, k4, ptr, xmm0,
 };
 use iced_x86::{IcedError, Register};
 
@@ -65,6 +65,9 @@ pub(crate) struct Asm {
     a: CodeAssembler,
     failed: Option<IcedError>,
 }
+
+/// The masks that comparisons write, one a vector of a group.
+const MASKS: [AsmRegisterK; 3] = [k1, k2, k3];
 
 fn zmm(v: V) -> AsmRegisterZmm {
     get_zmm(Register::ZMM0 + u32::from(v.0)).unwrap_or(iced_x86::code_asm::zmm0)
@@ -136,6 +139,9 @@ impl Asm {
 
     pub(crate) fn bind(&mut self, label: &mut CodeLabel) {
         let r = self.a.set_label(label);
+        self.keep(r);
+        // An instruction of no bytes: the next one may have a label of its own.
+        let r = self.a.zero_bytes();
         self.keep(r);
     }
 
@@ -268,6 +274,50 @@ impl Asm {
             Operand::Reg(y) => self.a.vcmpps(ymm(d), ymm(x), ymm(y), NOT_LESS),
             Operand::Mem(base, disp) => self.a.vcmpps(ymm(d), ymm(x), at(base, disp), NOT_LESS),
         };
+        self.keep(r);
+    }
+
+    /// d += the products of x's and y's pairs of bf16 (512 bits).
+    pub(crate) fn multiply_pairs(&mut self, d: V, x: V, y: V) {
+        let r = self.a.vdpbf16ps(zmm(d), zmm(x), zmm(y));
+        self.keep(r);
+    }
+
+    /// Pairs of the upper halves of `even` and of `odd`, into `odd`; `even` is overwritten. K7 holds the even words (512 bits).
+    pub(crate) fn merge_pair(&mut self, even: V, odd: V) {
+        self.scalar(|a| {
+            a.vpsrld(zmm(even), zmm(even), 16)?;
+            a.vmovdqu16(zmm(odd).k7(), zmm(even))
+        });
+    }
+
+    /// Mask 1 + `v` = the lanes where x > y (512 bits).
+    pub(crate) fn exceeds(&mut self, v: usize, x: V, y: V) {
+        const GREATER: i32 = 0x1e;
+        let r = self.a.vcmpps(MASKS[v], zmm(x), zmm(y), GREATER);
+        self.keep(r);
+    }
+
+    /// Jumps where none of the first `n` of those masks has a lane; writes K4.
+    pub(crate) fn unless_any(&mut self, n: usize, to: CodeLabel) {
+        self.scalar(|a| {
+            a.kmovw(k4, k1)?;
+            for k in &MASKS[1..n] {
+                a.korw(k4, k4, *k)?;
+            }
+            a.kortestw(k4, k4)?;
+            a.jz(to)
+        });
+    }
+
+    /// d = x in the lanes of mask 1 + `v` (512 bits).
+    pub(crate) fn copy_where(&mut self, v: usize, d: V, x: V) {
+        let to = match v {
+            0 => zmm(d).k1(),
+            1 => zmm(d).k2(),
+            _ => zmm(d).k3(),
+        };
+        let r = self.a.vmovaps(to, zmm(x));
         self.keep(r);
     }
 
