@@ -8,7 +8,7 @@ use iced_x86::code_asm::{
     AsmMemoryOperand, AsmRegister64, AsmRegisterK, AsmRegisterYmm, AsmRegisterZmm, CodeAssembler,
     CodeLabel, dword_ptr, eax, get_xmm, get_ymm, get_zmm, k1, k2, k3, k4, ptr, xmm0,
 };
-use iced_x86::{IcedError, Register};
+use iced_x86::{Code, IcedError, Instruction, Register};
 
 /// Width of the vectors of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,6 +357,40 @@ impl Asm {
                     a.vblendvps(ymm(d), ymm(d), ymm(low), x)
                 });
             }
+        }
+    }
+
+    /// The instructions of `vectors` and of `tiles`, each in their order, neither with labels: tiles among vectors in proportion to how
+    /// long the tile unit is busy with them, a product four times as long as anything else.
+    pub(crate) fn weave(&mut self, vectors: Asm, tiles: Asm) {
+        let weight = |i: &Instruction| match i.code() {
+            Code::VEX_Tdpbf16ps_tmm_tmm_tmm => 8,
+            _ => 2,
+        };
+        for part in [&vectors, &tiles] {
+            if let Some(e) = &part.failed {
+                self.failed.get_or_insert_with(|| e.clone());
+            }
+        }
+        let (vectors, tiles) = (vectors.a.instructions(), tiles.a.instructions());
+        let whole: usize = tiles.iter().map(weight).sum();
+        let mut rest = vectors;
+        let mut busy = 0;
+        for i in tiles {
+            let r = self.a.add_instruction(*i);
+            self.keep(r);
+            busy += weight(i);
+            let due = vectors.len() * busy / whole;
+            let (now, later) = rest.split_at(due - (vectors.len() - rest.len()));
+            for i in now {
+                let r = self.a.add_instruction(*i);
+                self.keep(r);
+            }
+            rest = later;
+        }
+        for i in rest {
+            let r = self.a.add_instruction(*i);
+            self.keep(r);
         }
     }
 

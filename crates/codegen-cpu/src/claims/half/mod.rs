@@ -16,6 +16,7 @@
 //! 4. `weights`: P = exp(s - m) rounded to bf16, l += sum of the rounded;
 //! 5. `values`: O += V^T P^T (engine).
 
+mod columns;
 mod pairs;
 mod softmax;
 mod tiles;
@@ -30,6 +31,7 @@ use iced_x86::code_asm::{
 use super::asm::{Asm, V, Width, at};
 use super::exp2::Exp2;
 use super::frame::{self, COUNTS, KPOS, LIVE_K, LIVE_Q, QPOS, TEMPS};
+use softmax::Columns;
 
 // Registers of the body. m, l, o, the packed queries and the counts advance from group to group, keys and values from block to block.
 const M: AsmRegister64 = rdi;
@@ -173,7 +175,7 @@ fn body(p: &Parameters, engine: Engine) -> Result<Vec<u8>, IcedError> {
         s.configure();
     }
     s.pack();
-    s.groups();
+    s.groups()?;
     if engine == Engine::Tiles {
         // The host finds its tiles as it left them: none.
         s.asm.scalar(|a| a.tilerelease());
@@ -231,7 +233,7 @@ impl Step<'_> {
     }
 
     /// Lanes in groups of as many vectors as the engine takes, the last one in as many as it needs.
-    fn groups(&mut self) {
+    fn groups(&mut self) -> Result<(), IcedError> {
         let most = self.engine.vectors();
         let (mut top, mut done) = (self.asm.label(), self.asm.label());
         let mut fewer: Vec<_> = (1..most).map(|_| self.asm.label()).collect();
@@ -242,7 +244,7 @@ impl Step<'_> {
                 a.jle(*label)
             });
         }
-        self.group(most);
+        self.group(most)?;
         let bytes = i32::from(most) * 64;
         self.asm.scalar(|a| {
             for r in [M, L, O, Q, WEIGHTS] {
@@ -255,14 +257,15 @@ impl Step<'_> {
         });
         for (n, label) in (1..).zip(&mut fewer) {
             self.asm.bind(label);
-            self.group(n);
+            self.group(n)?;
             self.asm.scalar(|a| a.jmp(done));
         }
         self.asm.bind(&mut done);
+        Ok(())
     }
 
     /// A group of `n` vectors: all keys in blocks.
-    fn group(&mut self, n: u8) {
+    fn group(&mut self, n: u8) -> Result<(), IcedError> {
         let [mut top, mut last, mut done] = std::array::from_fn(|_| self.asm.label());
         self.asm.scalar(|a| {
             a.mov(K, qword_ptr(rsp + FIRST_KEY))?;
@@ -271,24 +274,36 @@ impl Step<'_> {
             a.mov(qword_ptr(rsp + POSITIONS), rax)?;
             a.mov(LEFT, qword_ptr(rsp + LIVE_K))
         });
-        self.asm.bind(&mut top);
-        self.asm.scalar(|a| {
-            a.cmp(LEFT, KEY_STEP as i32)?;
-            a.jle(last)
-        });
-        self.block(n, BLOCK);
+        if self.antiphase(n) {
+            self.columns(last, done)?;
+        } else {
+            self.asm.bind(&mut top);
+            self.asm.scalar(|a| {
+                a.cmp(LEFT, KEY_STEP as i32)?;
+                a.jle(last)
+            });
+            self.block(n, BLOCK);
+            self.next_block();
+            self.asm.scalar(|a| {
+                a.jg(top)?;
+                a.jmp(done)
+            });
+        }
+        self.asm.bind(&mut last);
+        self.block(n, KEY_STEP);
+        self.asm.bind(&mut done);
+        Ok(())
+    }
+
+    /// Goes on to the next block: keys, values, positions; the flags say whether keys are left.
+    fn next_block(&mut self) {
         let keys = BLOCK as i32 * pitch(self.p) as i32 * 2;
         self.asm.scalar(|a| {
             a.add(K, keys)?;
             a.add(VALUES, BLOCK as i32 * 2)?;
             a.add(qword_ptr(rsp + POSITIONS), BLOCK as i32 * 8)?;
-            a.sub(LEFT, BLOCK as i32)?;
-            a.jg(top)?;
-            a.jmp(done)
+            a.sub(LEFT, BLOCK as i32)
         });
-        self.asm.bind(&mut last);
-        self.block(n, KEY_STEP);
-        self.asm.bind(&mut done);
     }
 
     /// A block of `keys` keys for `n` vectors of lanes.
@@ -297,9 +312,10 @@ impl Step<'_> {
             Engine::Pairs => self.scores_by_pairs(n, keys),
             Engine::Tiles => self.scores_by_tiles(n, keys),
         }
-        self.hide(n, keys);
-        self.raise(n, keys);
-        self.weights(n, keys);
+        let columns = Columns::all(n);
+        self.hide(columns, keys);
+        self.raise(columns, keys);
+        self.weights(columns, keys);
         match self.engine {
             Engine::Pairs => self.values_by_pairs(n, keys),
             Engine::Tiles => self.values_by_tiles(n, keys),

@@ -7,7 +7,7 @@
 //! twentieth of what rounding to bf16 takes away in any case. p lies in [1, 2) as far as bf16 can tell, where half a unit in the last
 //! place is 2^-8; that is added to its constant, so that cutting off the low half of the product rounds it to the nearest.
 
-use iced_x86::code_asm::{qword_ptr, r10, r11, r13, r14, rsp};
+use iced_x86::code_asm::{AsmRegister64, qword_ptr, r10, r11, r13, r14, rsp};
 
 use super::{L, LEFT, M, O, POSITIONS, SCORES, Step, WEIGHTS};
 use crate::claims::asm::{Asm, Operand, V, at};
@@ -29,8 +29,24 @@ const C: [V; 4] = [V(29), V(28), V(27), V(26)];
 /// Two numbers 1 of bf16.
 const PAIR_OF_ONES: u32 = 0x3f80_3f80;
 
-fn slots(n: u8) -> impl Iterator<Item = (usize, i32)> {
-    (0..usize::from(n)).map(|v| (v, v as i32 * 64))
+/// Vectors of lanes, one behind the other in a group: those that a pass takes.
+#[derive(Clone, Copy)]
+pub(super) struct Columns {
+    pub(super) first: u8,
+    pub(super) n: u8,
+}
+
+impl Columns {
+    /// The first `n` of the group.
+    pub(super) fn all(n: u8) -> Columns {
+        Columns { first: 0, n }
+    }
+
+    /// Their numbers in this pass, and where they stand, in bytes from the group's first lane.
+    fn slots(self) -> impl Iterator<Item = (usize, i32)> + Clone {
+        let first = i32::from(self.first) * 64;
+        (0..usize::from(self.n)).map(move |v| (v, first + v as i32 * 64))
+    }
 }
 
 fn registers(first: u8, n: u8) -> Vec<V> {
@@ -39,7 +55,7 @@ fn registers(first: u8, n: u8) -> Vec<V> {
 
 impl Step<'_> {
     /// Scores become -inf: causal, `mixed`, those of keys behind their query; and those of keys that are not there.
-    pub(super) fn hide(&mut self, n: u8, keys: u32) {
+    pub(super) fn hide(&mut self, columns: Columns, keys: u32) {
         let row = self.row;
         let (score, left) = (r10, r11);
         let low = V(0);
@@ -64,7 +80,7 @@ impl Step<'_> {
             self.asm.bind(&mut all);
             self.asm.repeat(left, |asm| {
                 asm.broadcast_position(key, position);
-                for (_, off) in slots(n) {
+                for (_, off) in columns.slots() {
                     asm.load(s, at(score, off));
                     asm.hide_behind(s, key, low, (queries, 2 * off), V(3));
                     asm.store(at(score, off), s);
@@ -86,7 +102,7 @@ impl Step<'_> {
         });
         self.asm.constant(low, f32::NEG_INFINITY.to_bits());
         self.asm.repeat(left, |asm| {
-            for (_, off) in slots(n) {
+            for (_, off) in columns.slots() {
                 asm.store(at(score, off), low);
             }
             asm.scalar(|a| a.add(score, row));
@@ -95,13 +111,14 @@ impl Step<'_> {
     }
 
     /// Where max s * scale + t exceeds m by more than the lag it becomes m, and l and O are taken down to it.
-    pub(super) fn raise(&mut self, n: u8, keys: u32) {
+    pub(super) fn raise(&mut self, columns: Columns, keys: u32) {
+        let n = columns.n;
         const AT_ONCE: u8 = 4;
         let (row, dim, lanes) = (self.row, self.p.extents.head_dim, self.lanes);
         let (score, left, out) = (r10, r11, r10);
         let most: Vec<Vec<V>> = (0..AT_ONCE).map(|i| registers(i * n, n)).collect();
         for (i, regs) in most.iter().enumerate() {
-            for (v, off) in slots(n) {
+            for (v, off) in columns.slots() {
                 self.asm.load(regs[v], at(SCORES, i as i32 * row + off));
             }
         }
@@ -111,7 +128,7 @@ impl Step<'_> {
         });
         self.asm.repeat(left, |asm| {
             for (i, regs) in most.iter().enumerate() {
-                for (v, off) in slots(n) {
+                for (v, off) in columns.slots() {
                     let s = Operand::Mem(score, i as i32 * row + off);
                     asm.max(regs[v], regs[v], s);
                 }
@@ -119,7 +136,7 @@ impl Step<'_> {
             asm.scalar(|a| a.add(score, i32::from(AT_ONCE) * row));
         });
         for (to, from) in [(0, 1), (2, 3), (0, 2)] {
-            for (v, _) in slots(n) {
+            for (v, _) in columns.slots() {
                 self.asm.max(most[to][v], most[to][v], most[from][v]);
             }
         }
@@ -130,7 +147,7 @@ impl Step<'_> {
         let (scale, lag) = (V(5 * n), V(5 * n + 1));
         self.asm.constant(scale, self.p.softmax.scale.to_bits());
         self.asm.constant(lag, LAG.to_bits());
-        for (v, off) in slots(n) {
+        for (v, off) in columns.slots() {
             let asm = &mut self.asm;
             asm.fma213(new[v], scale, Operand::Mem(WEIGHTS, off));
             asm.load(m[v], at(M, off));
@@ -139,7 +156,7 @@ impl Step<'_> {
         }
         let mut kept = self.asm.label();
         self.asm.unless_any(usize::from(n), kept);
-        for (v, off) in slots(n) {
+        for (v, off) in columns.slots() {
             let asm = &mut self.asm;
             asm.copy(a[v], m[v]);
             asm.copy_where(v, m[v], new[v]);
@@ -147,7 +164,7 @@ impl Step<'_> {
             asm.sub(a[v], a[v], m[v]);
         }
         self.exp2.emit(&mut self.asm, &a, &spare);
-        for (v, off) in slots(n) {
+        for (v, off) in columns.slots() {
             self.asm.mul(m[v], a[v], Operand::Mem(L, off));
             self.asm.store(at(L, off), m[v]);
         }
@@ -156,7 +173,7 @@ impl Step<'_> {
             x.mov(left, i64::from(dim))
         });
         self.asm.repeat(left, |asm| {
-            for (v, off) in slots(n) {
+            for (v, off) in columns.slots() {
                 asm.mul(m[v], a[v], Operand::Mem(out, off));
                 asm.store(at(out, off), m[v]);
             }
@@ -166,67 +183,116 @@ impl Step<'_> {
     }
 
     /// P = exp(s * scale + (t - m)), two rows of scores to one of pairs; l += sum P.
-    pub(super) fn weights(&mut self, n: u8, keys: u32) {
+    pub(super) fn weights(&mut self, columns: Columns, keys: u32) {
         let row = self.row;
-        let weights = self.room.weights;
         let (score, to, left) = (r10, r14, r11);
-        let (d, sum) = (registers(0, n), registers(n, n));
-        let x = registers(2 * n, 2 * n);
-        let (f, p) = (registers(4 * n, 2 * n), registers(6 * n, 2 * n));
+        self.open_weights(columns);
+        let weights = self.room.weights;
+        let pairs = Columns::pairs(columns);
+        self.asm.scalar(|a| {
+            a.mov(score, SCORES)?;
+            a.lea(to, at(SCORES, weights))?;
+            a.mov(left, i64::from(keys / (2 * pairs)))
+        });
+        self.asm.repeat(left, |asm| {
+            exponentials(asm, columns, row, (score, 0), (to, 0));
+            asm.scalar(|a| {
+                a.add(score, 2 * pairs as i32 * row)?;
+                a.add(to, pairs as i32 * row)
+            });
+        });
+        self.close_weights(columns);
+    }
+
+    /// What lanes add to the exponent, sums at 0, and the constants of the exponential.
+    pub(super) fn open_weights(&mut self, columns: Columns) {
+        let softmax = self.p.softmax;
         // A natural exponent becomes one of base 2 with the scale, and with what the lanes add.
-        let unit = if self.p.softmax.base2 {
+        let unit = if softmax.base2 {
             1.0
         } else {
             std::f32::consts::LOG2_E
         };
-        self.asm
-            .constant(SCALE, (self.p.softmax.scale * unit).to_bits());
+        self.asm.constant(SCALE, (softmax.scale * unit).to_bits());
         self.asm.constant(ONES, PAIR_OF_ONES);
         for (c, value) in C.into_iter().zip([P[0] + HALF, P[1], P[2], P[3]]) {
             self.asm.constant(c, value.to_bits());
         }
         // An empty state's m is the lowest number there is: half of it is as low, and times log2 e still a number.
-        let (lowest, factor) = (x[0], x[1]);
+        let (d, sum, free) = (columns.added(), columns.sums(), columns.free());
+        let (lowest, factor) = (V(free), V(free + 1));
         self.asm.constant(lowest, (f32::MIN / 2.0).to_bits());
         self.asm.constant(factor, unit.to_bits());
-        for (v, off) in slots(n) {
+        for (v, off) in columns.slots() {
             let asm = &mut self.asm;
             asm.max(sum[v], lowest, Operand::Mem(M, off));
             asm.load(d[v], at(WEIGHTS, off));
             asm.sub(d[v], d[v], sum[v]);
-            if !self.p.softmax.base2 {
+            if !softmax.base2 {
                 asm.mul(d[v], d[v], factor);
             }
             asm.zero(sum[v]);
         }
-        self.asm.scalar(|a| {
-            a.mov(score, SCORES)?;
-            a.lea(to, at(SCORES, weights))?;
-            a.mov(left, i64::from(keys / 2))
-        });
-        self.asm.repeat(left, |asm| {
-            for i in 0..2 {
-                for (v, off) in slots(n) {
-                    let x = x[i * usize::from(n) + v];
-                    asm.copy(x, d[v]);
-                    asm.fma231(x, SCALE, Operand::Mem(score, i as i32 * row + off));
-                }
-            }
-            powers(asm, &x, &f, &p);
-            let (even, odd) = x.split_at(usize::from(n));
-            for (v, off) in slots(n) {
-                asm.merge_pair(even[v], odd[v]);
-                asm.store(at(to, off), odd[v]);
-                asm.multiply_pairs(sum[v], odd[v], ONES);
-            }
-            asm.scalar(|a| {
-                a.add(score, 2 * row)?;
-                a.add(to, row)
-            });
-        });
-        for (v, off) in slots(n) {
+    }
+
+    /// l += the sums.
+    pub(super) fn close_weights(&mut self, columns: Columns) {
+        let sum = columns.sums();
+        for (v, off) in columns.slots() {
             self.asm.add(sum[v], sum[v], Operand::Mem(L, off));
             self.asm.store(at(L, off), sum[v]);
+        }
+    }
+}
+
+impl Columns {
+    /// Pairs of rows that the exponential takes at once, so that there are always at least four vectors of scores.
+    pub(super) fn pairs(self) -> u32 {
+        if self.n == 1 { 2 } else { 1 }
+    }
+    // Registers of the exponential: what the lanes add, sums, then what is free for scores and their powers.
+    fn added(self) -> Vec<V> {
+        registers(0, self.n)
+    }
+    fn sums(self) -> Vec<V> {
+        registers(self.n, self.n)
+    }
+    fn free(self) -> u8 {
+        2 * self.n
+    }
+}
+
+/// The weights of a few pairs of rows, from scores at `from` to rows of pairs at `to`.
+pub(super) fn exponentials(
+    asm: &mut Asm,
+    columns: Columns,
+    row: i32,
+    (from, from_disp): (AsmRegister64, i32),
+    (to, to_disp): (AsmRegister64, i32),
+) {
+    let n = usize::from(columns.n);
+    let pairs = columns.pairs() as usize;
+    let all = 2 * columns.pairs() as u8 * columns.n;
+    let (d, sum) = (columns.added(), columns.sums());
+    let x = registers(columns.free(), all);
+    let (f, p) = (
+        registers(columns.free() + all, all),
+        registers(columns.free() + 2 * all, all),
+    );
+    for (i, x) in x.chunks(n).enumerate() {
+        for (v, off) in columns.slots() {
+            let s = Operand::Mem(from, from_disp + i as i32 * row + off);
+            asm.copy(x[v], d[v]);
+            asm.fma231(x[v], SCALE, s);
+        }
+    }
+    powers(asm, &x, &f, &p);
+    for pair in 0..pairs {
+        let (even, odd) = x[2 * pair * n..][..2 * n].split_at(n);
+        for (v, off) in columns.slots() {
+            asm.merge_pair(even[v], odd[v]);
+            asm.store(at(to, to_disp + pair as i32 * row + off), odd[v]);
+            asm.multiply_pairs(sum[v], odd[v], ONES);
         }
     }
 }

@@ -18,11 +18,11 @@ use super::{CONFIGURATION, K, KEY_STEP, O, Q, SCORES, SCRATCH, Step, VALUES, pit
 use crate::claims::asm::{V, at};
 
 /// Rows of a whole tile, and columns of f32.
-const SIDE: i32 = 16;
+pub(super) const SIDE: i32 = 16;
 /// Bytes of a tile's row.
-const BYTES: i32 = 64;
+pub(super) const BYTES: i32 = 64;
 
-const TILES: [AsmRegisterTmm; 8] = [tmm0, tmm1, tmm2, tmm3, tmm4, tmm5, tmm6, tmm7];
+pub(super) const TILES: [AsmRegisterTmm; 8] = [tmm0, tmm1, tmm2, tmm3, tmm4, tmm5, tmm6, tmm7];
 
 /// Which tile register holds what.
 #[derive(Clone, Copy)]
@@ -48,20 +48,20 @@ impl Roles {
 
 /// A matrix in memory: where it begins, and the register of the distance from row to row.
 #[derive(Clone, Copy)]
-struct Matrix {
-    base: AsmRegister64,
-    stride: AsmRegister64,
+pub(super) struct Matrix {
+    pub(super) base: AsmRegister64,
+    pub(super) stride: AsmRegister64,
 }
 
 impl Matrix {
-    fn at(self, disp: i32) -> AsmMemoryOperand {
+    pub(super) fn at(self, disp: i32) -> AsmMemoryOperand {
         ptr(self.base + self.stride + disp)
     }
 }
 
 impl Step<'_> {
     /// Elements of the head behind its last whole tile.
-    fn tail(&self) -> i32 {
+    pub(super) fn tail(&self) -> i32 {
         self.p.extents.head_dim as i32 % SIDE
     }
 
