@@ -3,9 +3,12 @@
 //!
 //! In: operators. Out: agreement with the oracle and the tile interpreter, guards untouched, refusals where a processor lacks something.
 
-use attnc::pipeline::Plan;
+use attnc::pipeline::{self, Choices, Plan};
+use attnc_codegen_cpu::{ABI, Args, CpuTarget, Detect, Level, Part, compile_parts};
+use attnc_spec::Operator;
 use attnc_tests::bochs::{
-    Arg, HASWELL, Image, Processor, SAPPHIRE_RAPIDS, SKYLAKE_X, Stopped, there,
+    Arg, HASWELL, Image, Processor, SAPPHIRE_RAPIDS, SAPPHIRE_RAPIDS_AMX, SAPPHIRE_RAPIDS_DENIED,
+    SKYLAKE_X, Stopped, there,
 };
 use attnc_tests::engines::Engine;
 use attnc_tests::random::cases;
@@ -61,4 +64,65 @@ fn what_a_guest_does_wrong_is_told() {
     // mov eax, 39; syscall; ret: no system call is foreseen.
     let call = [0xb8, 39, 0, 0, 0, 0x0f, 0x05, 0xc3];
     assert_eq!(fault(&call, true, &HASWELL), Some((128, at(5), 0)));
+}
+
+/// The detecting function asks each processor by the words of its manual, and Linux for tiles: what it grants or refuses decides, and
+/// nobody is asked where there are no tiles.
+#[test]
+fn plan_takes_the_best_level_of_the_processor_and_its_system() {
+    if !there() {
+        return;
+    }
+    let text = "attention op { heads = 1, head_dim = 8, branch { segment = 16 } }";
+    let parsed = attnc::Attention::parse(text).expect("an operator");
+    let op: &Operator = parsed.operator();
+    let core = |target: CpuTarget| {
+        let choices = Choices::new(target.name());
+        let fused = pipeline::fuse(&pipeline::graph(op).expect("a graph"), &choices);
+        pipeline::tile(&fused.expect("rewriting ends").graph, &choices).expect("a program")
+    };
+    let levels = [
+        (CpuTarget::X86_64, &[Level::Base, Level::Fma][..]),
+        (CpuTarget::X86_64V3, &[Level::V3]),
+        (CpuTarget::X86_64V4, &[Level::V4, Level::V4Bf16]),
+        (CpuTarget::X86_64Amx, &[Level::Amx]),
+    ];
+    let cores = levels.map(|(target, _)| core(target));
+    let parts = [0, 1, 2, 3].map(|i| Part {
+        core: &cores[i],
+        target: levels[i].0,
+        levels: levels[i].1,
+    });
+    let program = compile_parts(&parts, Detect::Machine).expect("code");
+    // The system's state components without those of AVX-512.
+    let narrow = Processor {
+        xcr0: HASWELL.xcr0,
+        ..SAPPHIRE_RAPIDS
+    };
+    for (p, level) in [
+        (HASWELL, Level::V3),
+        (SKYLAKE_X, Level::V4),
+        (SAPPHIRE_RAPIDS, Level::V4Bf16),
+        (narrow, Level::V3),
+        (SAPPHIRE_RAPIDS_AMX, Level::Amx),
+        (SAPPHIRE_RAPIDS_DENIED, Level::V4Bf16),
+    ] {
+        let mut image = Image::of(&program);
+        let tensor = image.buffer(&[0; 64], 64);
+        let mut args = vec![size_of::<Args>() as u64 | (u64::from(ABI) << 32)];
+        args.extend([tensor.address; 5]);
+        // One sequence of one position, dense.
+        args.extend([1, 1]);
+        args.resize(size_of::<Args>() / 8, 8);
+        let args: Vec<u8> = args.iter().flat_map(|w| w.to_le_bytes()).collect();
+        let args = image.constant(&args, 8);
+        let plan = image.buffer(&vec![0xff; program.layout().plan_bytes], 8);
+        let call = image.call("attnc_op_plan", &[Arg::At(args), Arg::At(plan)]);
+        let ran = image.run(&p).unwrap_or_else(|e| panic!("{p:?}: {e}"));
+        assert_eq!(ran.calls[call].rax, 1, "{p:?}");
+        let words = ran.bytes(plan).chunks_exact(8);
+        let words = words.map(|b| b.iter().rev().fold(0, |x, b| x << 8 | u64::from(*b)));
+        let words: Vec<u64> = words.collect();
+        assert_eq!(Level::of_plan(&words), Some(level), "{p:?}");
+    }
 }
