@@ -283,11 +283,12 @@ impl Asm {
         self.keep(r);
     }
 
-    /// Pairs of the upper halves of `even` and of `odd`, into `odd`; `even` is overwritten. K7 holds the even words (512 bits).
+    /// Pairs of the upper halves of `even` and of `odd`, whose lower halves are zeros, into `odd`; `even` is overwritten (512 bits). A
+    /// shift by bytes is a shuffle, which leaves the multipliers' port alone; what it moves from lane to lane are those zeros.
     pub(crate) fn merge_pair(&mut self, even: V, odd: V) {
         self.scalar(|a| {
-            a.vpsrld(zmm(even), zmm(even), 16)?;
-            a.vmovdqu16(zmm(odd).k7(), zmm(even))
+            a.vpsrldq(zmm(even), zmm(even), 2)?;
+            a.vpord(zmm(odd), zmm(odd), zmm(even))
         });
     }
 

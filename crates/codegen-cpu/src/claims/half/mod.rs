@@ -24,8 +24,8 @@ mod tiles;
 use attnc_tile::step::Parameters;
 use iced_x86::IcedError;
 use iced_x86::code_asm::{
-    AsmRegister64, eax, k7, qword_ptr, r8, r9, r10, r11, r12, r13, r14, r15, rax, rbp, rbx, rcx,
-    rdi, rdx, rsi, rsp,
+    AsmRegister64, qword_ptr, r8, r9, r10, r11, r12, r13, r14, r15, rax, rbp, rbx, rcx, rdi, rdx,
+    rsi, rsp,
 };
 
 use super::asm::{Asm, V, Width, at};
@@ -156,10 +156,7 @@ fn body(p: &Parameters, engine: Engine) -> Result<Vec<u8>, IcedError> {
         a.lea(SCRATCH, at(SCORES, room.scratch))?;
         a.mov(WEIGHTS, qword_ptr(rsp + COUNTS))?;
         a.mov(qword_ptr(rsp + FIRST_KEY), K)?;
-        a.mov(qword_ptr(rsp + FIRST_VALUE), VALUES)?;
-        // The even words of a vector: the first of every pair.
-        a.mov(eax, 0x5555_5555)?;
-        a.kmovd(k7, eax)
+        a.mov(qword_ptr(rsp + FIRST_VALUE), VALUES)
     });
     let (exp2, _) = Exp2::write(&mut asm, !p.softmax.base2, (SCRATCH, CONSTANTS));
     let mut s = Step {

@@ -6,6 +6,9 @@
 //! A weight is 2^floor(x) p(x - floor(x)) with p of degree 3: relative error 7.5e-5 (Remez's exchange on [0, 1), weighted by 2^-x), a
 //! twentieth of what rounding to bf16 takes away in any case. p lies in [1, 2) as far as bf16 can tell, where half a unit in the last
 //! place is 2^-8; that is added to its constant, so that cutting off the low half of the product rounds it to the nearest.
+//!
+//! While matrix tiles are multiplied, products and comparisons of vectors share one port, and sums, logic and shuffles have the other to
+//! themselves: what could be either is the latter here.
 
 use iced_x86::code_asm::{AsmRegister64, qword_ptr, r10, r11, r13, r14, rsp};
 
@@ -23,11 +26,11 @@ pub(super) const LAG: f32 = 6.0;
 
 // Registers of constants in `weights`.
 const SCALE: V = V(31);
-const ONES: V = V(30);
+const UPPER: V = V(30);
 const C: [V; 4] = [V(29), V(28), V(27), V(26)];
 
-/// Two numbers 1 of bf16.
-const PAIR_OF_ONES: u32 = 0x3f80_3f80;
+/// The half of an f32 that is a bf16.
+const UPPER_HALF: u32 = 0xffff_0000;
 
 /// Vectors of lanes, one behind the other in a group: those that a pass takes.
 #[derive(Clone, Copy)]
@@ -214,7 +217,7 @@ impl Step<'_> {
             std::f32::consts::LOG2_E
         };
         self.asm.constant(SCALE, (softmax.scale * unit).to_bits());
-        self.asm.constant(ONES, PAIR_OF_ONES);
+        self.asm.constant(UPPER, UPPER_HALF);
         for (c, value) in C.into_iter().zip([P[0] + HALF, P[1], P[2], P[3]]) {
             self.asm.constant(c, value.to_bits());
         }
@@ -290,9 +293,12 @@ pub(super) fn exponentials(
     for pair in 0..pairs {
         let (even, odd) = x[2 * pair * n..][..2 * n].split_at(n);
         for (v, off) in columns.slots() {
+            for x in [even[v], odd[v]] {
+                asm.and(x, x, UPPER);
+                asm.add(sum[v], sum[v], x);
+            }
             asm.merge_pair(even[v], odd[v]);
             asm.store(at(to, to_disp + pair as i32 * row + off), odd[v]);
-            asm.multiply_pairs(sum[v], odd[v], ONES);
         }
     }
 }
