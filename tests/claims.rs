@@ -11,7 +11,11 @@ use attnc_tensor::DType;
 use attnc_tests::engines::Engine;
 use attnc_tests::random::Case;
 
-const WIDE: [CpuTarget; 2] = [CpuTarget::X86_64V3, CpuTarget::X86_64V4];
+const WIDE: [CpuTarget; 3] = [
+    CpuTarget::X86_64V3,
+    CpuTarget::X86_64V4,
+    CpuTarget::X86_64Amx,
+];
 
 fn operator(head_dim: u32, dtype: DType, causal: bool) -> Operator {
     let branch = |segment, dilation| Branch {

@@ -9,8 +9,8 @@ mod support;
 use attnc::pipeline::{self, Choices};
 use attnc::{Inputs, Signature};
 use attnc_codegen_cpu::{
-    Args, CodegenError, CpuTarget, Detect, ERROR_MACHINE, Feature, Features, Jit, Level, Part,
-    Program, compile_parts,
+    Args, CodegenError, CpuTarget, Detect, ERROR_MACHINE, Family, Feature, Features, Jit, Level,
+    Part, Program, compile_parts,
 };
 use attnc_schedule::Schedule;
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
@@ -190,6 +190,49 @@ fn a_machine_without_a_body_is_told_so_before_anything_runs() {
             let (tasks, _) = plan(&jit, n);
             assert_eq!(tasks == ERROR_MACHINE, !fits, "{n}: {tasks}");
         }
+    }
+}
+
+/// Machines of every kind for one program with every level there is: `plan` runs here, whatever it chooses.
+#[test]
+fn every_kind_of_machine_gets_the_highest_level_that_it_has() {
+    if Family::here() != Some(Family::X86_64) {
+        println!("skipped: no processor of x86_64");
+        return;
+    }
+    let op = operator();
+    let cores = CpuTarget::ALL.map(|t| support::core(&op, &Choices::new(t.name())));
+    let levels = [
+        (CpuTarget::X86_64, &[Level::Base][..]),
+        (CpuTarget::X86_64V3, &[Level::V3]),
+        (CpuTarget::X86_64V4, &[Level::V4, Level::V4Bf16]),
+        (CpuTarget::X86_64Amx, &[Level::Amx]),
+    ];
+    let parts = levels.map(|(target, levels)| Part {
+        core: &cores[CpuTarget::ALL
+            .iter()
+            .position(|t| *t == target)
+            .expect("one")],
+        target,
+        levels,
+    });
+    let v4 = Level::V4.needs();
+    let tiles = Features::of(&[Feature::AmxTile, Feature::AmxBf16]);
+    let whole = v4.with(tiles).with(Features::of(&[Feature::Avx512Bf16]));
+    assert_eq!(whole, everything());
+    for (machine, told, level) in [
+        ("old", Features::of(&[Feature::Fma]), Level::Base),
+        ("plain v3", Level::V3.needs(), Level::V3),
+        ("plain v4", v4, Level::V4),
+        ("bf16", Level::V4Bf16.needs(), Level::V4Bf16),
+        ("amx", whole, Level::Amx),
+        ("tiles without bf16 vectors", v4.with(tiles), Level::V4),
+    ] {
+        let jit = compile_parts(&parts, Detect::Told(told)).expect("code");
+        let jit = Jit::link(&jit).expect("code");
+        let (tasks, kept) = plan(&jit, 100);
+        assert!(tasks > 0, "{machine}");
+        assert_eq!(jit.level(&kept), Some(level), "{machine}");
     }
 }
 

@@ -28,7 +28,10 @@ const STAGES: [(&str, &[&str]); 7] = [
     ("fused", &[]),
     ("tile", &["x86_64", "sm_80"]),
     ("clif", &["x86_64", "aarch64"]),
-    ("asm", &["x86_64", "x86_64-v3", "x86_64-v4", "aarch64"]),
+    (
+        "asm",
+        &["x86_64", "x86_64-v3", "x86_64-v4", "x86_64-amx", "aarch64"],
+    ),
 ];
 
 /// Folders of snapshots that other tests keep.

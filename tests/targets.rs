@@ -110,7 +110,7 @@ fn every_example_becomes_code_for_every_processor() {
             continue;
         }
         seen += 1;
-        for target in ["x86_64", "x86_64-v3", "x86_64-v4", "aarch64"] {
+        for target in ["x86_64", "x86_64-v3", "x86_64-v4", "x86_64-amx", "aarch64"] {
             let (code, out, err) = attnc(&["emit", file, "--stage", "asm", "--target", target]);
             assert_eq!(code, Some(0), "{file} {target}: {err}");
             assert!(out.contains("_forward:"), "{file}");

@@ -41,7 +41,7 @@ impl Fma {
         let bits = match target {
             CpuTarget::X86_64 | CpuTarget::Aarch64 => 128,
             CpuTarget::X86_64V3 => 256,
-            CpuTarget::X86_64V4 => 512,
+            CpuTarget::X86_64V4 | CpuTarget::X86_64Amx => 512,
         };
         Fma::here().into_iter().find(|f| f.bits == bits)
     }

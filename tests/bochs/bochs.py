@@ -7,7 +7,8 @@ In: `bochs.py FOLDER` with FOLDER/image.json and FOLDER/image.bin. Out: FOLDER/o
       "model": "sapphire_rapids",             a name of MODELS
       "xcr0": 231, "mxcsr": 8064,             what the system has enabled; MXCSR at every call
       "cpuid": [[leaf, subleaf, register, bits]],   bits to set in answers of CPUID (0..3: EAX, EBX, ECX, EDX)
-      "amx": false,                           whether tile instructions are executed (see amx.py) or undefined
+      "amx": null,                            tile instructions: undefined; "granted": executed (see amx.py); "asked": executed once
+                                              the system has granted them, until when their state is not available (#NM), as on Linux
       "syscalls": [[[number, rdi, rsi], answer]],   what the system answers; any other system call is an error
       "segments": [{"address": 65536, "size": 4096, "access": "rx", "offset": 0, "bytes": 100}],
       "calls": [{"entry": 65536, "args": [1, 2]}],  System V; more than six go on the stack; {"rax": 0}
@@ -36,6 +37,8 @@ import bochscpu
 import bochscpu.memory
 import bochscpu._bochscpu as binding
 
+import amx
+
 LIB = ctypes.CDLL(binding.__file__)
 PAGE = 4096
 # Numbers are those of Bochs' list; a signature is what CPUID leaf 1 says in EAX.
@@ -46,12 +49,15 @@ MODELS = {
 }
 KEPT = ["rbx", "rbp", "r12", "r13", "r14", "r15"]
 ARGS = ["rdi", "rsi", "rdx", "rcx", "r8", "r9"]
+# arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) of Linux.
+REQUEST_TILES = [158, 0x1023, 18]
 # What pushes an error code.
 WITH_ERROR = {8, 10, 11, 12, 13, 14, 17, 21}
-UNDEFINED, PROTECTION, PAGE_FAULT, SYSCALL = 6, 13, 14, 0x80
+UNDEFINED, PAGE_FAULT, SYSCALL = 6, 14, 0x80
 # The guest's system: tables and stubs in one read-only page, the stack of handlers in another.
 SYSTEM = 0xFFFF_8000_0000_0000
-STUBS, TSS, GDT, SCRATCH = SYSTEM + 0x800, SYSTEM + 0xE00, SYSTEM + 0xF00, SYSTEM + 0xF80
+STUBS, TSS, GDT = SYSTEM + 0x800, SYSTEM + 0xE00, SYSTEM + 0xF00
+SYSCALL_STUB, RETURN, BOOT, BOOT_END = STUBS + 0x200, STUBS + 0x240, STUBS + 0x280, STUBS + 0x293
 HANDLERS = SYSTEM + 2 * PAGE
 STACK, STACK_BYTES = 0xFFFF_9000_0000_0000, 4 << 20
 
@@ -165,7 +171,7 @@ def system(memory, xcr0):
         code = bytes([0xF4, 0x48, 0xCF])  # hlt; iretq
         page[stub - SYSTEM : stub - SYSTEM + len(code)] = code
     at = SYSCALL_STUB - SYSTEM
-    code = bytes([0xF4, 0x41, 0x53, 0x9D, 0xFF, 0xE1])  # hlt; push r11; popfq; jmp rcx
+    code = bytes([0xF4, 0xFF, 0xE1])  # hlt; jmp rcx: flags were left as they are
     page[at : at + len(code)] = code
     # xor ecx, ecx; mov eax, xcr0; xor edx, edx; xsetbv; mov eax, 1; cpuid
     code = bytes.fromhex("31c9b8") + struct.pack("<I", xcr0) + bytes.fromhex("31d20f01d1b8010000000fa2")
@@ -175,9 +181,6 @@ def system(memory, xcr0):
     struct.pack_into("<Q", page, TSS - SYSTEM + 36, HANDLERS)
     struct.pack_into("<3Q", page, GDT - SYSTEM, 0, 0x00AF9B000000FFFF, 0x00CF93000000FFFF)
     memory.write(SYSTEM, bytes(page))
-
-
-SYSCALL_STUB, RETURN, BOOT, BOOT_END = STUBS + 0x200, STUBS + 0x240, STUBS + 0x280, STUBS + 0x293
 
 
 def segment(selector, attributes, base=0, limit=0xFFFF_FFFF):
@@ -200,11 +203,11 @@ class Guest:
         self.alive = answer_cpuid(image["model"], image["cpuid"])
         self.session = bochscpu.Session()
         self.cpu = self.session.cpu
-        self.tiles = None
-        if image["amx"]:
-            import amx
-
-            self.tiles = amx.Tiles(self)
+        self.saved_rsp = 0
+        # Without their state enabled, tile instructions are undefined.
+        has_tiles = image["amx"] and image["xcr0"] >> 17 & 3 == 3
+        self.tiles = amx.Tiles(self.register, self.read, self.write) if has_tiles else None
+        self.granted = image["amx"] == "granted"
         self.start()
 
     def start(self):
@@ -240,22 +243,40 @@ class Guest:
         error = vector in WITH_ERROR
         frame = HANDLERS - 40 - 8 * error
         words = struct.unpack(f"<{5 + error}Q", self.memory.read(frame, HANDLERS - frame))
-        address = words[error]
+        address, self.saved_rsp = words[error], words[error + 3]
+        at = self.memory.at(address, 1)
+        code = self.memory.map[at : at + 15] if at is not None else b""
         if vector == UNDEFINED and self.tiles is not None:
-            length = self.tiles.execute(address, words[error + 3])
+            try:
+                length = self.tiles.execute(code, address, self.granted)
+            except amx.Refused as refused:
+                raise Fault(refused.vector, address, f"{code.hex()}: {refused}", memory=refused.memory) from refused
             if length:
                 self.memory.write(frame, struct.pack("<Q", address + length))
                 return
-        at = self.memory.at(address, 1)
-        code = self.memory.map[at : at + 15].hex() if at is not None else "outside all segments"
         memory = self.cpu.cr2 if vector == PAGE_FAULT else 0
-        raise Fault(vector, address, code, words[0] if error else 0, memory)
+        raise Fault(vector, address, code.hex(), words[0] if error else 0, memory)
+
+    def register(self, name):
+        """What a tile instruction finds in a register: that of the stack is saved meanwhile."""
+        return self.saved_rsp if name == "rsp" else getattr(self.cpu, name)
+
+    def read(self, address, size):
+        if self.memory.at(address, size) is None:
+            raise amx.Refused(PAGE_FAULT, "page", address)
+        return self.memory.read(address, size)
+
+    def write(self, address, data):
+        if self.memory.at(address, len(data), write=True) is None:
+            raise amx.Refused(PAGE_FAULT, "page", address)
+        self.memory.write(address, data)
 
     def system_call(self):
         asked = [self.cpu.rax, self.cpu.rdi, self.cpu.rsi]
         for known, answer in self.image["syscalls"]:
             if known == asked:
                 self.cpu.rax = answer % 2**64
+                self.granted |= asked == REQUEST_TILES and answer == 0
                 return
         raise Fault(SYSCALL, self.cpu.rcx - 2, f"system call {asked}")
 

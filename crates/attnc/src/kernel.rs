@@ -213,7 +213,7 @@ impl Engine for Kernel {
     fn kernel(&self) -> &str {
         match self.target {
             CpuTarget::X86_64V3 => "avx2",
-            CpuTarget::X86_64V4 => "avx512",
+            CpuTarget::X86_64V4 | CpuTarget::X86_64Amx => "avx512",
             CpuTarget::X86_64 | CpuTarget::Aarch64 => "portable",
         }
     }

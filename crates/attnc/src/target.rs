@@ -74,6 +74,7 @@ impl Target {
             CpuTarget::X86_64 => Cpu::X86_64,
             CpuTarget::X86_64V3 => Cpu::X86_64V3,
             CpuTarget::X86_64V4 => Cpu::X86_64V4,
+            CpuTarget::X86_64Amx => Cpu::X86_64Amx,
             CpuTarget::Aarch64 => Cpu::Aarch64,
         };
         let missing = Machine::here().missing(needs);

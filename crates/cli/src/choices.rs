@@ -14,6 +14,7 @@ pub(crate) fn native() -> TargetName {
         Some(CpuTarget::Aarch64) => TargetName::Aarch64,
         Some(CpuTarget::X86_64V3) => TargetName::X86_64V3,
         Some(CpuTarget::X86_64V4) => TargetName::X86_64V4,
+        Some(CpuTarget::X86_64Amx) => TargetName::X86_64Amx,
         Some(CpuTarget::X86_64) | None => TargetName::X86_64,
     }
 }
@@ -28,10 +29,10 @@ pub(crate) fn choices(args: &CompileArgs) -> Result<Choices, Failure> {
         t @ (TargetName::X86_64
         | TargetName::X86_64V3
         | TargetName::X86_64V4
+        | TargetName::X86_64Amx
         | TargetName::Aarch64
         | TargetName::Sm80) => t,
-        t @ (TargetName::X86_64Amx
-        | TargetName::Sm86
+        t @ (TargetName::Sm86
         | TargetName::Sm89
         | TargetName::Sm90
         | TargetName::Sm90a
@@ -79,6 +80,7 @@ pub(crate) fn choices_to_run(args: &CompileArgs) -> Result<Choices, Failure> {
         "aarch64" => Cpu::Aarch64,
         "x86_64-v3" => Cpu::X86_64V3,
         "x86_64-v4" => Cpu::X86_64V4,
+        "x86_64-amx" => Cpu::X86_64Amx,
         _ => Cpu::X86_64,
     };
     let missing = Machine::here().missing(cpu);

@@ -5,10 +5,12 @@
 //! same table (`detect`), so what a host thinks of this machine and what an object finds on it agree.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 /// A register that CPUID fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Register {
+    Eax,
     Ebx,
     Ecx,
     Edx,
@@ -18,10 +20,15 @@ pub(crate) enum Register {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) leaf: u32,
+    pub(crate) subleaf: u32,
     pub(crate) register: Register,
     pub(crate) bit: u32,
     pub(crate) state: u32,
 }
+
+/// State that Linux keeps for a process only after it has asked: the number of its component, behind whose bit in XCR0 nothing else is
+/// (tiles take 8 KiB of every signal's frame).
+pub(crate) const ASKED_FOR: u32 = 18;
 
 /// An extension of `x86_64` that code can need. The other families are used at their baselines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,6 +45,8 @@ pub enum Feature {
     Avx512Dq,
     /// The same instructions on shorter vectors.
     Avx512Vl,
+    /// Products of bf16 pairs.
+    Avx512Bf16,
     /// Tiles.
     AmxTile,
     /// Products of bf16 tiles.
@@ -53,13 +62,14 @@ const TILES: u32 = 0b11 << 17;
 
 impl Feature {
     /// Every one, in the order of their bits in a set.
-    pub const ALL: [Feature; 8] = [
+    pub const ALL: [Feature; 9] = [
         Feature::Fma,
         Feature::Avx2,
         Feature::Avx512F,
         Feature::Avx512Bw,
         Feature::Avx512Dq,
         Feature::Avx512Vl,
+        Feature::Avx512Bf16,
         Feature::AmxTile,
         Feature::AmxBf16,
     ];
@@ -73,6 +83,7 @@ impl Feature {
             Feature::Avx512Bw => "AVX512BW",
             Feature::Avx512Dq => "AVX512DQ",
             Feature::Avx512Vl => "AVX512VL",
+            Feature::Avx512Bf16 => "AVX512BF16",
             Feature::AmxTile => "AMX-TILE",
             Feature::AmxBf16 => "AMX-BF16",
         }
@@ -81,6 +92,7 @@ impl Feature {
     pub(crate) fn place(self) -> Place {
         let at = |leaf, register, bit, state| Place {
             leaf,
+            subleaf: 0,
             register,
             bit,
             state,
@@ -92,34 +104,18 @@ impl Feature {
             Feature::Avx512Bw => at(7, Register::Ebx, 30, ZMM),
             Feature::Avx512Dq => at(7, Register::Ebx, 17, ZMM),
             Feature::Avx512Vl => at(7, Register::Ebx, 31, ZMM),
+            Feature::Avx512Bf16 => Place {
+                subleaf: 1,
+                ..at(7, Register::Eax, 5, ZMM)
+            },
             Feature::AmxTile => at(7, Register::Edx, 24, TILES),
             Feature::AmxBf16 => at(7, Register::Edx, 22, TILES),
         }
     }
 
-    fn here(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::is_x86_feature_detected as has;
-            let tiles = |f: fn(&raw_cpuid::ExtendedFeatures) -> bool| {
-                let found = raw_cpuid::CpuId::new().get_extended_feature_info();
-                found.is_some_and(|x| f(&x))
-            };
-            match self {
-                Feature::Fma => has!("fma"),
-                Feature::Avx2 => has!("avx2"),
-                Feature::Avx512F => has!("avx512f"),
-                Feature::Avx512Bw => has!("avx512bw"),
-                Feature::Avx512Dq => has!("avx512dq"),
-                Feature::Avx512Vl => has!("avx512vl"),
-                Feature::AmxTile => tiles(raw_cpuid::ExtendedFeatures::has_amx_tile),
-                Feature::AmxBf16 => tiles(raw_cpuid::ExtendedFeatures::has_amx_bf16),
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            false
-        }
+    /// Whether the system must be asked before the first use.
+    pub(crate) fn asked_for(self) -> bool {
+        self.place().state >> ASKED_FOR & 1 == 1
     }
 }
 
@@ -141,13 +137,11 @@ impl Features {
         Features(set)
     }
 
-    /// Those that this machine has and its system supports.
+    /// Those that this machine has and its system supports, as generated code finds them. The first call asks the system for what must be
+    /// asked for. None where no code can be run at all.
     pub fn here() -> Features {
-        Features::of(
-            &Feature::ALL
-                .map(|f| if f.here() { vec![f] } else { Vec::new() })
-                .concat(),
-        )
+        static HERE: OnceLock<Features> = OnceLock::new();
+        *HERE.get_or_init(|| Features(crate::jit::features().unwrap_or(0)))
     }
 
     /// These and those.
@@ -192,6 +186,28 @@ mod tests {
     fn the_order_of_all_is_that_of_the_bits() {
         for (i, f) in Feature::ALL.into_iter().enumerate() {
             assert_eq!(Features::of(&[f]).bits(), 1 << i, "{}", f.name());
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn generated_code_and_the_standard_library_find_the_same() {
+        use std::arch::is_x86_feature_detected as has;
+        for (f, there) in [
+            (Feature::Fma, has!("fma")),
+            (Feature::Avx2, has!("avx2")),
+            (Feature::Avx512F, has!("avx512f")),
+            (Feature::Avx512Bw, has!("avx512bw")),
+            (Feature::Avx512Dq, has!("avx512dq")),
+            (Feature::Avx512Vl, has!("avx512vl")),
+            (Feature::Avx512Bf16, has!("avx512bf16")),
+        ] {
+            assert_eq!(
+                Features::here().has(Features::of(&[f])),
+                there,
+                "{}",
+                f.name()
+            );
         }
     }
 

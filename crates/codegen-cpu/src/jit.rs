@@ -6,18 +6,50 @@
 
 use attnc_tile::core::Core;
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
-use cranelift_module::{FuncId, default_libcall_names};
+use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
 use target_lexicon::Triple;
 
 use crate::compile::{Part, compile_for};
-use crate::detect::Detect;
+use crate::detect::{self, Detect};
+use crate::features::{Feature, Features};
 use crate::layout::{Args, LEVEL, Layout};
-use crate::program::{CodegenError, Program};
-use crate::target::{CpuTarget, Level};
+use crate::program::{CodegenError, Program, signature};
+use crate::target::{CpuTarget, Family, Level};
 
 type PlanFn = extern "C" fn(*const Args, *mut u8) -> i64;
 type WorkspaceFn = extern "C" fn(*const u8) -> usize;
 type RunFn = extern "C" fn(*const u8, i64, i64, *mut u8) -> i32;
+
+/// What the detecting function of generated code finds on this machine, as bits of a set; none where it cannot run.
+pub(crate) fn features() -> Option<u32> {
+    if Family::here() != Some(Family::X86_64) {
+        return None;
+    }
+    // What a system must be asked for is asked for in the words of Linux.
+    let askable = |f: &Feature| cfg!(target_os = "linux") || !f.asked_for();
+    let wanted: Vec<Feature> = Feature::ALL.into_iter().filter(askable).collect();
+    let f = detect::function(Detect::Machine, Features::of(&wanted), "here").ok()??;
+    let isa = CpuTarget::X86_64.isa(Triple::host(), Level::Base).ok()?;
+    let mut module = JITModule::new(JITBuilder::with_isa(isa, default_libcall_names()));
+    let conv = module.target_config().default_call_conv;
+    let signature = signature(f.params, f.returns, conv);
+    let id = module.declare_function(&f.name, Linkage::Local, &signature);
+    let id = id.ok()?;
+    module
+        .define_function_bytes(id, f.align, &f.bytes, &f.relocs)
+        .ok()?;
+    module.finalize_definitions().ok()?;
+    let at = module.get_finalized_function(id);
+    // SAFETY: the function takes no arguments, returns an integer and keeps what callers keep under either convention of this family,
+    // whose machine this is; its memory is given back after the only call.
+    #[allow(unsafe_code)]
+    let found = unsafe {
+        let found = std::mem::transmute::<*const u8, extern "C" fn() -> u32>(at)();
+        module.free_memory();
+        found
+    };
+    Some(found)
+}
 
 /// A program compiled for this machine.
 pub struct Jit {

@@ -29,6 +29,8 @@ pub enum CpuTarget {
     X86_64V3,
     /// The same with AVX-512: assembled 512-bit kernels.
     X86_64V4,
+    /// The same with AMX: tiles for products of bf16.
+    X86_64Amx,
     /// 64-bit ARM.
     Aarch64,
 }
@@ -44,11 +46,22 @@ pub enum Level {
     V3,
     /// AVX-512 (F, BW, DQ, VL), with claims on 512-bit vectors.
     V4,
+    /// The same with AVX512-BF16, for operators in bf16.
+    V4Bf16,
+    /// The same with AMX.
+    Amx,
 }
 
 impl Level {
     /// Every level, lowest first.
-    pub const ALL: [Level; 4] = [Level::Base, Level::Fma, Level::V3, Level::V4];
+    pub const ALL: [Level; 6] = [
+        Level::Base,
+        Level::Fma,
+        Level::V3,
+        Level::V4,
+        Level::V4Bf16,
+        Level::Amx,
+    ];
 
     /// The word in names of functions.
     pub fn name(self) -> &'static str {
@@ -57,6 +70,8 @@ impl Level {
             Level::Fma => "fma",
             Level::V3 => "v3",
             Level::V4 => "v4",
+            Level::V4Bf16 => "v4_bf16",
+            Level::Amx => "amx",
         }
     }
 
@@ -69,10 +84,14 @@ impl Level {
             Feature::Avx512Dq,
             Feature::Avx512Vl,
         ]));
+        const BF16: Features = V4.with(Features::of(&[Feature::Avx512Bf16]));
+        const AMX: Features = BF16.with(Features::of(&[Feature::AmxTile, Feature::AmxBf16]));
         match self {
             Level::Base => Features::NONE,
             Level::Fma | Level::V3 => FMA,
             Level::V4 => V4,
+            Level::V4Bf16 => BF16,
+            Level::Amx => AMX,
         }
     }
 
@@ -88,6 +107,8 @@ impl Level {
             Level::Fma => 1,
             Level::V3 => 2,
             Level::V4 => 3,
+            Level::V4Bf16 => 4,
+            Level::Amx => 5,
         }
     }
 }
@@ -113,10 +134,11 @@ impl Family {
 
 impl CpuTarget {
     /// Every target, those of a family from the least to the most demanding.
-    pub const ALL: [CpuTarget; 4] = [
+    pub const ALL: [CpuTarget; 5] = [
         CpuTarget::X86_64,
         CpuTarget::X86_64V3,
         CpuTarget::X86_64V4,
+        CpuTarget::X86_64Amx,
         CpuTarget::Aarch64,
     ];
 
@@ -126,6 +148,7 @@ impl CpuTarget {
             CpuTarget::X86_64 => "x86_64",
             CpuTarget::X86_64V3 => "x86_64-v3",
             CpuTarget::X86_64V4 => "x86_64-v4",
+            CpuTarget::X86_64Amx => "x86_64-amx",
             CpuTarget::Aarch64 => "aarch64",
         }
     }
@@ -138,7 +161,10 @@ impl CpuTarget {
     /// Whose instructions its code is made of.
     pub fn family(self) -> Family {
         match self {
-            CpuTarget::X86_64 | CpuTarget::X86_64V3 | CpuTarget::X86_64V4 => Family::X86_64,
+            CpuTarget::X86_64
+            | CpuTarget::X86_64V3
+            | CpuTarget::X86_64V4
+            | CpuTarget::X86_64Amx => Family::X86_64,
             CpuTarget::Aarch64 => Family::Aarch64,
         }
     }
@@ -159,6 +185,7 @@ impl CpuTarget {
             CpuTarget::X86_64 => &[Level::Base, Level::Fma],
             CpuTarget::X86_64V3 => &[Level::V3],
             CpuTarget::X86_64V4 => &[Level::V4],
+            CpuTarget::X86_64Amx => &[Level::Amx],
             CpuTarget::Aarch64 => &[Level::Base],
         }
     }
@@ -210,7 +237,7 @@ impl CpuTarget {
         flags.set("enable_verifier", verify)?;
         let mut isa = isa::lookup(triple).map_err(CodegenError::Target)?;
         match (self.family(), level) {
-            (Family::X86_64, Level::Fma | Level::V3 | Level::V4) => {
+            (Family::X86_64, Level::Fma | Level::V3 | Level::V4 | Level::V4Bf16 | Level::Amx) => {
                 for f in [
                     "has_sse3",
                     "has_ssse3",

@@ -4,7 +4,7 @@
 //! In: nothing but the machine, or one made up. Out: what a target needs and the machine lacks, in words. The system's share counts too: registers that
 //! it does not save are not there.
 
-use attnc_codegen_cpu::{Feature, Features, Level};
+use attnc_codegen_cpu::{Features, Level};
 
 /// A target of the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,12 +32,11 @@ impl Cpu {
 
     /// What it takes beyond the family's baseline.
     pub fn needs(self) -> Features {
-        const AMX: Features = Features::of(&[Feature::AmxTile, Feature::AmxBf16]);
         match self {
             Cpu::X86_64 | Cpu::Aarch64 => Features::NONE,
             Cpu::X86_64V3 => Level::V3.needs(),
             Cpu::X86_64V4 => Level::V4.needs(),
-            Cpu::X86_64Amx => Level::V4.needs().with(AMX),
+            Cpu::X86_64Amx => Level::Amx.needs(),
         }
     }
 }
@@ -81,6 +80,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use attnc_codegen_cpu::Feature;
 
     const ALL: [Cpu; 5] = [
         Cpu::X86_64,
@@ -107,7 +107,7 @@ mod tests {
         let intel = "a processor of the family x86_64 (this is aarch64)";
         let v3 = "FMA, AVX2";
         let v4 = "AVX512F, AVX512BW, AVX512DQ, AVX512VL";
-        let amx = "AMX-TILE, AMX-BF16";
+        let amx = "AVX512BF16, AMX-TILE, AMX-BF16";
         let (v3v4, all) = (format!("{v3}, {v4}"), format!("{v3}, {v4}, {amx}"));
         let v4amx = format!("{v4}, {amx}");
         for (machine, lacks) in [

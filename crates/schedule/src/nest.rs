@@ -237,7 +237,7 @@ impl Schedule {
     pub fn grain(target: &str) -> (u32, u32) {
         match target {
             "x86_64-v3" => (8, 4),
-            "x86_64-v4" => (16, 8),
+            "x86_64-v4" | "x86_64-amx" => (16, 8),
             _ => (QUERY_STEP, KEY_STEP),
         }
     }
@@ -249,7 +249,9 @@ impl Schedule {
         }
         let branches = nest.groups.iter().map(|g| g.terms.len()).sum();
         let mut s = match target {
-            "x86_64-v3" | "x86_64-v4" => Schedule::wide(target, nest.head_dim, branches),
+            "x86_64-v3" | "x86_64-v4" | "x86_64-amx" => {
+                Schedule::wide(target, nest.head_dim, branches)
+            }
             _ => Schedule::portable(target, nest.head_dim, branches),
         };
         match nest.combine {

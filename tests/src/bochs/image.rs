@@ -9,7 +9,7 @@ use attnc_codegen_cpu::{Program, object};
 use serde::{Deserialize, Serialize};
 
 use super::elf::lay_out;
-use super::{Processor, script};
+use super::{Amx, Processor, script};
 
 const PAGE: usize = 4096;
 /// Where code stands, and buffers from behind it on.
@@ -77,7 +77,7 @@ struct Request<'a> {
     xcr0: u32,
     mxcsr: u32,
     cpuid: &'a [[u32; 4]],
-    amx: bool,
+    amx: Option<Amx>,
     syscalls: &'a [([u64; 3], i64)],
     segments: &'a [Segment],
     calls: &'a [Call],
@@ -268,7 +268,7 @@ impl Image {
         let request = serde_json::to_vec(&request).map_err(|e| harness(&e))?;
         std::fs::write(path("image.json"), request).map_err(|e| harness(&e))?;
         std::fs::write(path("image.bin"), &self.data).map_err(|e| harness(&e))?;
-        script("bochs.py", folder.path()).map_err(|e| harness(&e))?;
+        script("bochs.py", &[folder.path()]).map_err(|e| harness(&e))?;
         let answer = std::fs::read(path("out.json")).map_err(|e| harness(&e))?;
         let answer: Answer = serde_json::from_slice(&answer).map_err(|e| harness(&e))?;
         if let Some(fault) = answer.fault {

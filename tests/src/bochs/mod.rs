@@ -22,22 +22,39 @@
 mod elf;
 mod image;
 mod operator;
+mod tile_function;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use serde::Serialize;
+
 pub use image::{Arg, Buffer, Called, Fault, Image, Ran, Stopped};
 pub use operator::{Refused, forward};
+pub use tile_function::tile_function;
 
 /// State of x87, SSE, AVX.
 const AVX: u32 = 0b111;
 /// The same with AVX-512.
 const AVX512: u32 = 0b1110_0111;
 /// The same with tiles.
-const TILES: u32 = AVX512 | 0b11 << 17;
+const TILES: u32 = AVX512 | (0b11 << 17);
 /// Default of MXCSR: every exception masked, rounding to nearest.
 pub const MXCSR: u32 = 0x1f80;
+
+/// `arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)`.
+const REQUEST_TILES: [u64; 3] = [158, 0x1023, 18];
+
+/// How a processor with tile instructions takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Amx {
+    /// They raise #NM until the system has granted them.
+    Asked,
+    /// They are executed.
+    Granted,
+}
 
 /// A processor, and what its system does for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,8 +67,8 @@ pub struct Processor {
     pub mxcsr: u32,
     /// Bits set in answers of CPUID beyond the model's: leaf, subleaf, register (0..4: EAX, EBX, ECX, EDX), bits.
     pub cpuid: &'static [[u32; 4]],
-    /// Whether tile instructions are executed; they are undefined otherwise.
-    pub amx: bool,
+    /// What becomes of tile instructions; none: they raise #UD.
+    pub amx: Option<Amx>,
     /// Answers to system calls: number, first and second argument, answer. Any other call stops the run.
     pub system_calls: &'static [([u64; 3], i64)],
 }
@@ -62,7 +79,7 @@ pub const HASWELL: Processor = Processor {
     xcr0: AVX,
     mxcsr: MXCSR,
     cpuid: &[],
-    amx: false,
+    amx: None,
     system_calls: &[],
 };
 /// AVX-512 with F, BW, DQ, VL and CD, no BF16.
@@ -76,13 +93,23 @@ pub const SAPPHIRE_RAPIDS: Processor = Processor {
     model: "sapphire_rapids",
     ..SKYLAKE_X
 };
-/// The same with AMX (tiles, bf16), which the harness executes, on a Linux that grants the permission.
+/// The same with AMX (tiles, bf16), which the harness executes, on a Linux that grants the permission when asked.
 pub const SAPPHIRE_RAPIDS_AMX: Processor = Processor {
     xcr0: TILES,
-    cpuid: &[[7, 0, 3, 1 << 22 | 1 << 24]],
-    amx: true,
-    system_calls: &[([158, 0x1023, 18], 0)],
+    cpuid: &[[7, 0, 3, (1 << 22) | (1 << 24)]],
+    amx: Some(Amx::Asked),
+    system_calls: &[(REQUEST_TILES, 0)],
     ..SAPPHIRE_RAPIDS
+};
+/// The same where somebody has asked before: for single functions, which do not.
+pub const SAPPHIRE_RAPIDS_TILES: Processor = Processor {
+    amx: Some(Amx::Granted),
+    ..SAPPHIRE_RAPIDS_AMX
+};
+/// The same on a Linux that grants nothing (EINVAL).
+pub const SAPPHIRE_RAPIDS_DENIED: Processor = Processor {
+    system_calls: &[(REQUEST_TILES, -22)],
+    ..SAPPHIRE_RAPIDS_AMX
 };
 
 fn root() -> PathBuf {
@@ -120,10 +147,15 @@ pub fn there() -> bool {
     })
 }
 
-/// Runs a program of `tests/bochs/` with a folder; what it says where it fails.
-pub(crate) fn script(name: &str, folder: &Path) -> Result<(), String> {
+/// Runs the tests of a program under `tests/bochs/`. Panics with what they say.
+pub fn python_test(name: &str) {
+    script(name, &[]).unwrap_or_else(|e| panic!("{e}"));
+}
+
+/// Runs a program of `tests/bochs/`; what it says where it fails.
+fn script(name: &str, arguments: &[&Path]) -> Result<(), String> {
     let program = root().join("tests/bochs").join(name);
-    let ran = python().arg(program).arg(folder).output();
+    let ran = python().arg(program).args(arguments).output();
     let ran = ran.map_err(|e| e.to_string())?;
     if ran.status.success() {
         Ok(())

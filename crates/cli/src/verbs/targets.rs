@@ -39,8 +39,8 @@ const TARGETS: &[Row] = &[
     },
     Row {
         target: TargetName::X86_64Amx,
-        about: "AVX-512 and AMX-BF16",
-        built: false,
+        about: "512-bit kernels, and AMX for bf16",
+        built: true,
     },
     Row {
         target: TargetName::Aarch64,

@@ -6,6 +6,7 @@
 
 mod asm;
 mod exp2;
+mod frame;
 mod step;
 
 use attnc_tile::core::TileFn;
@@ -32,7 +33,7 @@ pub(crate) fn of(level: Level, f: &TileFn, key_step: u32) -> Result<Option<Claim
     let width = match level {
         Level::Base | Level::Fma => return Ok(None),
         Level::V3 => Width::Ymm,
-        Level::V4 => Width::Zmm,
+        Level::V4 | Level::V4Bf16 | Level::Amx => Width::Zmm,
     };
     let fits = |p: &Parameters| {
         p.extents.panels == Panels::Float

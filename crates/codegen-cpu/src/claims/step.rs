@@ -18,19 +18,7 @@ use iced_x86::code_asm::{
 
 use super::asm::{Asm, Operand, V, Width, at};
 use super::exp2::Exp2;
-
-/// Registers that callers keep: pushed in this order.
-const SAVED: [AsmRegister64; 6] = [rbx, rbp, r12, r13, r14, r15];
-/// Stack slots of our own, below the saved registers.
-const OWN: i32 = 16;
-/// Where the parameters on the stack begin, seen from RSP in the body: own slots, saved registers, return address.
-const STACK: i32 = OWN + 8 * SAVED.len() as i32 + 8;
-const QPOS: i32 = STACK + 16;
-const KPOS: i32 = STACK + 8;
-const LIVE_Q: i32 = STACK + 24;
-const LIVE_K: i32 = STACK + 32;
-const MIXED: i32 = STACK + 40;
-const TEMPS: i32 = STACK + 56;
+use super::frame::{self, COUNTS, KPOS, LIVE_K, LIVE_Q, MIXED, QPOS, TEMPS};
 
 // Registers of the body. m, l, o, q, the weights, the scores advance from group to group.
 const M: AsmRegister64 = rdi;
@@ -85,48 +73,17 @@ pub(crate) fn claims(p: &Parameters, width: Width) -> bool {
 /// # Errors
 /// An instruction that does not exist: a bug of ours.
 pub(crate) fn emit(p: &Parameters, width: Width) -> Result<(Vec<u8>, u32), IcedError> {
-    let mut bytes = guard()?;
-    // A jump whose distance the linker fills in, then the body.
-    let hole = bytes.len() as u32 + 1;
-    bytes.extend([0xe9, 0, 0, 0, 0]);
-    bytes.extend(body(p, width)?);
-    Ok((bytes, hole))
-}
-
-/// Falls through to the portable body where that is asked for; else passes over the jump to it.
-fn guard() -> Result<Vec<u8>, IcedError> {
-    let mut asm = Asm::new(Width::Zmm)?;
-    let stack = |slot: i32| qword_ptr(rsp + (slot - STACK + 8));
-    let (mut body, mut leave) = (asm.label(), asm.label());
-    asm.scalar(|a| {
-        a.cmp(stack(STACK + 48), 0)?;
-        a.jne(leave)?;
-        a.cmp(stack(LIVE_K), 1)?;
-        a.jl(leave)?;
-        a.cmp(stack(LIVE_Q), 1)?;
-        a.jge(body)
-    });
-    asm.bind(&mut leave);
-    // Stands for the jump: five bytes that are cut off again.
-    asm.scalar(|a| a.db(&[0xe9, 0, 0, 0, 0]));
-    asm.bind(&mut body);
-    asm.scalar(|a| a.nop());
-    let mut bytes = asm.finish()?;
-    bytes.truncate(bytes.len() - 6);
-    Ok(bytes)
+    frame::with_guard(body(p, width)?)
 }
 
 fn body(p: &Parameters, width: Width) -> Result<Vec<u8>, IcedError> {
     let mut asm = Asm::new(width)?;
     let scores = (p.extents.nk * p.extents.mq * 4).next_multiple_of(64) as i32;
+    frame::enter(&mut asm);
     asm.scalar(|a| {
-        for r in SAVED {
-            a.push(r)?;
-        }
-        a.sub(rsp, OWN)?;
         a.mov(SCORES, qword_ptr(rsp + TEMPS))?;
         a.lea(SCRATCH, at(SCORES, scores))?;
-        a.mov(WEIGHTS, qword_ptr(rsp + STACK))?;
+        a.mov(WEIGHTS, qword_ptr(rsp + COUNTS))?;
         a.mov(KEYS, qword_ptr(rsp + LIVE_K))
     });
     let (exp2, disp) = Exp2::write(&mut asm, !p.softmax.base2, (SCRATCH, CONSTANTS));
@@ -142,8 +99,7 @@ fn body(p: &Parameters, width: Width) -> Result<Vec<u8>, IcedError> {
         pitch,
     };
     s.groups();
-    s.asm.scalar(|a| a.add(rsp, OWN));
-    s.asm.leave(&SAVED);
+    frame::leave(&mut s.asm);
     s.asm.finish()
 }
 
