@@ -4,6 +4,7 @@
 //! In: a [`Core`] and a processor family. Out: a [`Program`]: bytes and relocations, the same for memory, object files and listings.
 
 use attnc_tile::core::{Core, Inst, QUERY_STEP, TileFn};
+use attnc_tile::step::Panels;
 use cranelift_codegen::Context;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -44,12 +45,12 @@ pub struct Part<'c> {
 }
 
 impl<'c> Part<'c> {
-    /// `core` at every level of `target`.
+    /// `core` at every level that `target` has for it.
     pub fn of(core: &'c Core, target: CpuTarget) -> Part<'c> {
         Part {
             core,
             target,
-            levels: target.levels(),
+            levels: target.levels_of(Panels::of(core)),
         }
     }
 }
