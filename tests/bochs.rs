@@ -1,28 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Machine code for AVX-512 in Bochs' CPU, an independent emulator, on machines that lack it and on those that do not.
+//! Guests of many processors, by an emulator: what the harness sees of them, what programs find out about them, and what they leave as
+//! it was.
 //!
-//! In: operators. Out: agreement with the oracle and the tile interpreter, guards untouched, refusals where a processor lacks something.
+//! In: small functions, an operator. Out: faults by name; the body that fits each processor, or a refusal; MXCSR untouched.
 
-use attnc::pipeline::{self, Choices, Plan};
-use attnc_codegen_cpu::{ABI, Args, CpuTarget, Detect, Level, Part, compile_parts};
-use attnc_spec::Operator;
-use attnc_tests::bochs::{
-    Arg, HASWELL, Image, Processor, SAPPHIRE_RAPIDS, SAPPHIRE_RAPIDS_AMX, SAPPHIRE_RAPIDS_DENIED,
-    SKYLAKE_X, Stopped, there,
+use attnc::pipeline::{self, Choices};
+use attnc::{Inputs, Signature};
+use attnc_codegen_cpu::{
+    CpuTarget, Detect, ERROR_MACHINE, Family, Level, Part, Program, compile_parts,
 };
-use attnc_tests::engines::Engine;
-use attnc_tests::random::cases;
-
-#[test]
-fn avx_512_agrees_with_the_oracle_on_random_operators() {
-    if !there() {
-        return;
-    }
-    for plan in [Plan::Share, Plan::Each] {
-        let engine = Engine::emulated(Some(plan));
-        cases(5, 150, |c| engine.check(c).map(|_| ()));
-    }
-}
+use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
+use attnc_tensor::DType;
+use attnc_tests::bochs::{
+    AVX, Arg, HASWELL, Image, MXCSR, Processor, Refused, SANDY_BRIDGE, SAPPHIRE_RAPIDS, SKYLAKE_X,
+    SSE, Stopped, forward, there,
+};
+use attnc_tile::core::Core;
 
 /// The harness itself: guards, protection and refusals are seen, and named.
 #[test]
@@ -66,63 +59,139 @@ fn what_a_guest_does_wrong_is_told() {
     assert_eq!(fault(&call, true, &HASWELL), Some((128, at(5), 0)));
 }
 
-/// The detecting function asks each processor by the words of its manual, and Linux for tiles: what it grants or refuses decides, and
-/// nobody is asked where there are no tiles.
+fn operator() -> Operator {
+    let branch = |w, dilation| Branch {
+        segment: Segment::Finite(w),
+        dilation,
+    };
+    Operator {
+        name: "op".into(),
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 9,
+        dtype: DType::F32,
+        precision: Precision::Standard,
+        causal: true,
+        scale: 0.3,
+        profile: Profile::PAPER,
+        branches: vec![branch(32, 1), branch(128, 2)],
+    }
+}
+
+fn core(target: CpuTarget) -> Core {
+    let choices = Choices::new(target.name());
+    let graph = pipeline::graph(&operator()).expect("a graph");
+    let fused = pipeline::fuse(&graph, &choices).expect("rewriting ends");
+    pipeline::tile(&fused.graph, &choices).expect("a program")
+}
+
+/// The bits of a run.
+fn bits(program: &Program, p: &Processor) -> Result<Vec<u8>, Refused> {
+    let op = operator();
+    let x = Inputs::generate(&Signature::from(&op), 1, 150, 8).expect("small");
+    forward(program, &op, &x, p).map(|y| [y.out.bytes(), y.lse.bytes()].concat())
+}
+
+/// One program for every `x86_64`: each processor runs the best body that it and its system have, and raises nothing.
 #[test]
-fn plan_takes_the_best_level_of_the_processor_and_its_system() {
+fn every_processor_runs_the_body_that_fits_it() {
     if !there() {
         return;
     }
-    let text = "attention op { heads = 1, head_dim = 8, branch { segment = 16 } }";
-    let parsed = attnc::Attention::parse(text).expect("an operator");
-    let op: &Operator = parsed.operator();
-    let core = |target: CpuTarget| {
-        let choices = Choices::new(target.name());
-        let fused = pipeline::fuse(&pipeline::graph(op).expect("a graph"), &choices);
-        pipeline::tile(&fused.expect("rewriting ends").graph, &choices).expect("a program")
+    let targets = CpuTarget::ALL.map(|t| (t.family() == Family::X86_64).then_some(t));
+    let cores: Vec<(Core, CpuTarget)> = targets
+        .into_iter()
+        .flatten()
+        .map(|t| (core(t), t))
+        .collect();
+    let parts: Vec<Part<'_>> = cores.iter().map(|(c, t)| Part::of(c, *t)).collect();
+    let joined = |detect| compile_parts(&parts, detect).expect("code");
+    let program = joined(Detect::Machine);
+    // What each body gives, on a processor that has everything.
+    let alone = |level: Level| {
+        let part = parts
+            .iter()
+            .find(|p| p.levels.contains(&level))
+            .expect("a part");
+        let levels = [level];
+        let part = Part {
+            levels: &levels,
+            ..*part
+        };
+        let program = compile_parts(&[part], Detect::Trusted).expect("code");
+        bits(&program, &SAPPHIRE_RAPIDS).unwrap_or_else(|e| panic!("{e}"))
     };
-    let levels = [
-        (CpuTarget::X86_64, &[Level::Base, Level::Fma][..]),
-        (CpuTarget::X86_64V3, &[Level::V3]),
-        (CpuTarget::X86_64V4, &[Level::V4, Level::V4Bf16]),
-        (CpuTarget::X86_64Amx, &[Level::Amx]),
-    ];
-    let cores = levels.map(|(target, _)| core(target));
-    let parts = [0, 1, 2, 3].map(|i| Part {
-        core: &cores[i],
-        target: levels[i].0,
-        levels: levels[i].1,
-    });
-    let program = compile_parts(&parts, Detect::Machine).expect("code");
-    // The system's state components without those of AVX-512.
-    let narrow = Processor {
-        xcr0: HASWELL.xcr0,
-        ..SAPPHIRE_RAPIDS
-    };
-    for (p, level) in [
-        (HASWELL, Level::V3),
-        (SKYLAKE_X, Level::V4),
-        (SAPPHIRE_RAPIDS, Level::V4Bf16),
-        (narrow, Level::V3),
-        (SAPPHIRE_RAPIDS_AMX, Level::Amx),
-        (SAPPHIRE_RAPIDS_DENIED, Level::V4Bf16),
+    let [base, v3, v4] = [Level::Base, Level::V3, Level::V4].map(alone);
+    assert!(base != v3 && v3 != v4 && base != v4);
+    let system = |p: Processor, xcr0| Processor { xcr0, ..p };
+    for (p, want) in [
+        (SANDY_BRIDGE, &base),
+        (system(HASWELL, SSE), &base),
+        (HASWELL, &v3),
+        (system(SKYLAKE_X, AVX), &v3),
+        (system(SKYLAKE_X, SSE), &base),
+        (SKYLAKE_X, &v4),
     ] {
-        let mut image = Image::of(&program);
-        let tensor = image.buffer(&[0; 64], 64);
-        let mut args = vec![size_of::<Args>() as u64 | (u64::from(ABI) << 32)];
-        args.extend([tensor.address; 5]);
-        // One sequence of one position, dense.
-        args.extend([1, 1]);
-        args.resize(size_of::<Args>() / 8, 8);
-        let args: Vec<u8> = args.iter().flat_map(|w| w.to_le_bytes()).collect();
-        let args = image.constant(&args, 8);
-        let plan = image.buffer(&vec![0xff; program.layout().plan_bytes], 8);
-        let call = image.call("attnc_op_plan", &[Arg::At(args), Arg::At(plan)]);
-        let ran = image.run(&p).unwrap_or_else(|e| panic!("{p:?}: {e}"));
-        assert_eq!(ran.calls[call].rax, 1, "{p:?}");
-        let words = ran.bytes(plan).chunks_exact(8);
-        let words = words.map(|b| b.iter().rev().fold(0, |x, b| x << 8 | u64::from(*b)));
-        let words: Vec<u64> = words.collect();
-        assert_eq!(Level::of_plan(&words), Some(level), "{p:?}");
+        let got = bits(&program, &p).unwrap_or_else(|e| panic!("{p:?}: {e}"));
+        assert!(got == *want, "{p:?} runs another body");
+    }
+    // What a program is told counts, whatever the processor has.
+    for (told, want) in [(Level::Base, &base), (Level::V3, &v3), (Level::V4, &v4)] {
+        let got = bits(&joined(Detect::Told(told.needs())), &SAPPHIRE_RAPIDS);
+        assert!(got.as_ref() == Ok(want), "{told:?}");
+    }
+}
+
+#[test]
+fn a_processor_without_any_body_is_told_so() {
+    if !there() {
+        return;
+    }
+    let core = core(CpuTarget::X86_64V4);
+    let part = [Part::of(&core, CpuTarget::X86_64V4)];
+    let asking = compile_parts(&part, Detect::Machine).expect("code");
+    for p in [
+        SANDY_BRIDGE,
+        HASWELL,
+        Processor {
+            xcr0: AVX,
+            ..SKYLAKE_X
+        },
+    ] {
+        assert_eq!(
+            bits(&asking, &p),
+            Err(Refused::Plan(ERROR_MACHINE)),
+            "{p:?}"
+        );
+    }
+    // The test above can fail: code that does not ask stops there.
+    let trusting = compile_parts(&part, Detect::Trusted).expect("code");
+    match bits(&trusting, &HASWELL) {
+        Err(Refused::Stopped(Stopped::Fault(f, _))) => assert_eq!(f.vector, 6),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whatever the caller has set for its own arithmetic (flushing, rounding upwards, exceptions that stop it), results are the same, and it
+/// finds its settings again.
+#[test]
+fn arithmetic_of_the_caller_neither_counts_nor_changes() {
+    if !there() {
+        return;
+    }
+    let (flush, upwards, masks) = (0x8040, 0x4000, 0x1f80);
+    let core = core(CpuTarget::X86_64V4);
+    let program = compile_parts(&[Part::of(&core, CpuTarget::X86_64V4)], Detect::Machine);
+    let program = program.expect("code");
+    let want = bits(&program, &SKYLAKE_X).unwrap_or_else(|e| panic!("{e}"));
+    for mxcsr in [
+        MXCSR | flush,
+        MXCSR | upwards,
+        MXCSR & !masks,
+        flush | upwards,
+    ] {
+        let p = Processor { mxcsr, ..SKYLAKE_X };
+        let got = bits(&program, &p).unwrap_or_else(|e| panic!("{mxcsr:#x}: {e}"));
+        assert!(got == want, "{mxcsr:#x}");
     }
 }

@@ -5,12 +5,18 @@
 //! In: states, queries, panels, counts, positions, with poison wherever nothing may be read or nothing may come of it. Out: agreement with
 //! the softmax in float64, guards untouched, and the portable body where that is asked for.
 
-use attnc::pipeline::{self, Choices};
+use attnc::pipeline::{self, Choices, Plan};
+use attnc::{Backend, Inputs, Signature};
 use attnc_codegen_cpu::{CpuTarget, Detect, Level, Part, Program, compile_parts};
 use attnc_schedule::Schedule;
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
 use attnc_tensor::DType;
-use attnc_tests::bochs::{Processor, SAPPHIRE_RAPIDS, SAPPHIRE_RAPIDS_TILES, there, tile_function};
+use attnc_tests::bochs::{
+    Processor, SAPPHIRE_RAPIDS, SAPPHIRE_RAPIDS_AMX, SAPPHIRE_RAPIDS_DENIED, SAPPHIRE_RAPIDS_TILES,
+    SKYLAKE_X, forward, there, tile_function,
+};
+use attnc_tests::engines::Engine;
+use attnc_tests::random::Case as Whole;
 use attnc_tile::core::Core;
 use attnc_tile::step::PAIRS;
 use half::bf16;
@@ -23,11 +29,14 @@ const ENGINES: [(Level, CpuTarget, Processor); 2] = [
     (Level::Amx, CpuTarget::X86_64Amx, SAPPHIRE_RAPIDS_TILES),
 ];
 
-/// A program over half panels, and its core.
-fn program(head_dim: u32, causal: bool, (level, target): (Level, CpuTarget)) -> (Core, Program) {
-    let op = Operator {
+fn operator(head_dim: u32, causal: bool, branches: &[(u64, u32)]) -> Operator {
+    let branch = |(w, dilation): &(u64, u32)| Branch {
+        segment: Segment::Finite(*w),
+        dilation: *dilation,
+    };
+    Operator {
         name: "op".into(),
-        heads: 1,
+        heads: 2,
         kv_heads: 1,
         head_dim,
         dtype: DType::Bf16,
@@ -35,11 +44,13 @@ fn program(head_dim: u32, causal: bool, (level, target): (Level, CpuTarget)) -> 
         causal,
         scale: SCALE,
         profile: Profile::PAPER,
-        branches: vec![Branch {
-            segment: Segment::Finite(512),
-            dilation: 1,
-        }],
-    };
+        branches: branches.iter().map(branch).collect(),
+    }
+}
+
+/// A program over half panels, and its core.
+fn program(head_dim: u32, causal: bool, (level, target): (Level, CpuTarget)) -> (Core, Program) {
+    let op = operator(head_dim, causal, &[(512, 1)]);
     let choices = Choices::new(target.name());
     let graph = pipeline::graph(&op).expect("a graph");
     let fused = pipeline::fuse(&graph, &choices).expect("rewriting ends");
@@ -340,5 +351,64 @@ fn careful_blocks_go_to_the_portable_body() {
         let portable = run("step", true);
         assert!(run("step.claim", true) == portable);
         assert!(run("step.claim", false) != portable);
+    }
+}
+
+/// One object for all targets: every processor gets the body of its own, tiles only where Linux grants them, and each agrees with the
+/// oracle.
+#[test]
+fn whole_programs_in_bf16_agree_with_the_oracle_on_every_processor() {
+    if !there() {
+        return;
+    }
+    let of_level = [
+        (SKYLAKE_X, Level::V4),
+        (SAPPHIRE_RAPIDS, Level::V4Bf16),
+        (SAPPHIRE_RAPIDS_DENIED, Level::V4Bf16),
+        (SAPPHIRE_RAPIDS_AMX, Level::Amx),
+    ];
+    for (head_dim, causal) in [(32, false), (20, true), (64, true)] {
+        let op = operator(head_dim, causal, &[(100, 1), (200, 2)]);
+        let mut cores = Vec::new();
+        for target in [CpuTarget::X86_64V4, CpuTarget::X86_64Amx] {
+            let choices = Choices::new(target.name());
+            let fused = pipeline::fuse(&pipeline::graph(&op).expect("a graph"), &choices);
+            let fused = fused.expect("rewriting ends").graph;
+            let all = pipeline::tiles(&fused, &choices).expect("programs");
+            cores.extend(all.into_iter().map(|core| (core, target)));
+        }
+        let parts: Vec<Part<'_>> = cores.iter().map(|(c, t)| Part::of(c, *t)).collect();
+        let joined = compile_parts(&parts, Detect::Machine).expect("code");
+        let case = Whole {
+            op: op.clone(),
+            batch: 1,
+            seq_len: 230,
+            seed: 5,
+        };
+        let x = Inputs::generate(&Signature::from(&op), 1, 230, 5).expect("small");
+        let mut seen = Vec::new();
+        for (p, level) in of_level {
+            let got = forward(&joined, &op, &x, &p).unwrap_or_else(|e| panic!("{level:?}: {e}"));
+            let part = parts.iter().find(|part| part.levels.contains(&level));
+            let alone = [*part.expect("a part of that level")];
+            let alone = compile_parts(&alone, Detect::Trusted).expect("code");
+            // By itself: on a processor that has it.
+            let has = match level {
+                Level::Amx => SAPPHIRE_RAPIDS_TILES,
+                _ => SAPPHIRE_RAPIDS,
+            };
+            let same = forward(&alone, &op, &x, &has).unwrap_or_else(|e| panic!("{level:?}: {e}"));
+            assert!(
+                got.out.bytes() == same.out.bytes(),
+                "{level:?} is another body"
+            );
+            let engine = Engine::new(Backend::Cpu, Some(Plan::Auto), 1);
+            if let Err(e) = engine.judge(&case, &x, &got) {
+                panic!("{head_dim} {level:?}: {e}");
+            }
+            seen.push(got.out.bytes().to_vec());
+        }
+        // Were all bodies one, none of this would tell them apart.
+        assert!(seen[0] != seen[1] && seen[1] == seen[2] && seen[2] != seen[3]);
     }
 }
