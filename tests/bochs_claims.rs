@@ -6,7 +6,7 @@
 //! the softmax in float64, guards untouched, and the portable body where that is asked for.
 
 use attnc::pipeline::{self, Choices, Plan};
-use attnc::{Backend, Inputs, Signature};
+use attnc::{Backend, Inputs, Outcome, Signature};
 use attnc_codegen_cpu::{CpuTarget, Detect, Level, Part, Program, compile_parts};
 use attnc_schedule::Schedule;
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
@@ -29,8 +29,8 @@ const ENGINES: [(Level, CpuTarget, Processor); 2] = [
     (Level::Amx, CpuTarget::X86_64Amx, SAPPHIRE_RAPIDS_TILES),
 ];
 
-fn operator(head_dim: u32, causal: bool, branches: &[(u64, u32)]) -> Operator {
-    let branch = |(w, dilation): &(u64, u32)| Branch {
+fn operator(head_dim: u32, causal: bool, branches: &[(u64, u64)]) -> Operator {
+    let branch = |(w, dilation): &(u64, u64)| Branch {
         segment: Segment::Finite(*w),
         dilation: *dilation,
     };
@@ -398,15 +398,13 @@ fn whole_programs_in_bf16_agree_with_the_oracle_on_every_processor() {
                 _ => SAPPHIRE_RAPIDS,
             };
             let same = forward(&alone, &op, &x, &has).unwrap_or_else(|e| panic!("{level:?}: {e}"));
-            assert!(
-                got.out.bytes() == same.out.bytes(),
-                "{level:?} is another body"
-            );
+            let bits = |o: &Outcome| [o.out.bytes(), o.lse.bytes()].concat();
+            assert!(bits(&got) == bits(&same), "{level:?} is another body");
             let engine = Engine::new(Backend::Cpu, Some(Plan::Auto), 1);
             if let Err(e) = engine.judge(&case, &x, &got) {
                 panic!("{head_dim} {level:?}: {e}");
             }
-            seen.push(got.out.bytes().to_vec());
+            seen.push(bits(&got));
         }
         // Were all bodies one, none of this would tell them apart.
         assert!(seen[0] != seen[1] && seen[1] == seen[2] && seen[2] != seen[3]);
