@@ -96,7 +96,7 @@ fn an_edited_step_is_not_claimed() {
         assert!(
             program
                 .functions()
-                .all(|(name, _)| !name.ends_with(".claim"))
+                .all(|(name, _)| !name.ends_with(".step.claim"))
         );
     }
 }

@@ -119,11 +119,24 @@ def tdpbf16ps(c, a, b):
 
 
 class Tiles:
-    """The tile state of a processor. `read(address, size)` and `write(address, bytes)` raise Refused(14) where they may not."""
+    """The tile state of a processor. `register(name)` is a register's value; `read(address, size)` yields None and
+    `write(address, bytes)` something false where they may not."""
+
+    Refused = Refused
 
     def __init__(self, register, read, write):
-        self.register, self.read, self.write = register, read, write
+        self.register, self.may_read, self.may_write = register, read, write
         self.release()
+
+    def read(self, address, size):
+        data = self.may_read(address, size)
+        if data is None:
+            raise Refused(14, "a page that cannot be read", address)
+        return data
+
+    def write(self, address, data):
+        if not self.may_write(address, data):
+            raise Refused(14, "a page that cannot be written", address)
 
     def release(self):
         """The state at the beginning."""

@@ -37,12 +37,11 @@ import bochscpu
 import bochscpu.memory
 import bochscpu._bochscpu as binding
 
-import amx
-
 LIB = ctypes.CDLL(binding.__file__)
 PAGE = 4096
 # Numbers are those of Bochs' list; a signature is what CPUID leaf 1 says in EAX.
 MODELS = {
+    "corei7_sandy_bridge_2600k": (19, 0x206A7, "_ZNK27corei7_sandy_bridge_2600k_t14get_cpuid_leafEjjP16cpuid_function_t"),
     "corei7_haswell_4770": (24, 0x306C3, "_ZNK21corei7_haswell_4770_t14get_cpuid_leafEjjP16cpuid_function_t"),
     "corei7_skylake_x": (26, 0x50654, "_ZNK18corei7_skylake_x_t14get_cpuid_leafEjjP16cpuid_function_t"),
     "sapphire_rapids": (30, 0x806F8, "_ZNK17sapphire_rapids_t14get_cpuid_leafEjjP16cpuid_function_t"),
@@ -206,7 +205,7 @@ class Guest:
         self.saved_rsp = 0
         # Without their state enabled, tile instructions are undefined.
         has_tiles = image["amx"] and image["xcr0"] >> 17 & 3 == 3
-        self.tiles = amx.Tiles(self.register, self.read, self.write) if has_tiles else None
+        self.tiles = self.own_tiles() if has_tiles else None
         self.granted = image["amx"] == "granted"
         self.start()
 
@@ -249,7 +248,7 @@ class Guest:
         if vector == UNDEFINED and self.tiles is not None:
             try:
                 length = self.tiles.execute(code, address, self.granted)
-            except amx.Refused as refused:
+            except self.tiles.Refused as refused:
                 raise Fault(refused.vector, address, f"{code.hex()}: {refused}", memory=refused.memory) from refused
             if length:
                 self.memory.write(frame, struct.pack("<Q", address + length))
@@ -257,19 +256,26 @@ class Guest:
         memory = self.cpu.cr2 if vector == PAGE_FAULT else 0
         raise Fault(vector, address, code.hex(), words[0] if error else 0, memory)
 
+    def own_tiles(self):
+        """Tiles of this guest. Few guests have any, and numpy takes its time to load."""
+        import amx
+
+        return amx.Tiles(self.register, self.read, self.write)
+
     def register(self, name):
         """What a tile instruction finds in a register: that of the stack is saved meanwhile."""
         return self.saved_rsp if name == "rsp" else getattr(self.cpu, name)
 
     def read(self, address, size):
-        if self.memory.at(address, size) is None:
-            raise amx.Refused(PAGE_FAULT, "page", address)
-        return self.memory.read(address, size)
+        """Memory as a tile instruction finds it; None where it may not read."""
+        return self.memory.read(address, size) if self.memory.at(address, size) is not None else None
 
     def write(self, address, data):
-        if self.memory.at(address, len(data), write=True) is None:
-            raise amx.Refused(PAGE_FAULT, "page", address)
-        self.memory.write(address, data)
+        """The same; yields whether it may write."""
+        may = self.memory.at(address, len(data), write=True) is not None
+        if may:
+            self.memory.write(address, data)
+        return may
 
     def system_call(self):
         asked = [self.cpu.rax, self.cpu.rdi, self.cpu.rsi]

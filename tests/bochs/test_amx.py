@@ -89,13 +89,13 @@ class Fake:
         self.tiles = amx.Tiles(self.registers.__getitem__, self.read, self.write)
 
     def read(self, address, size):
-        if address + size > len(self.memory):
-            raise amx.Refused(14, "page", address)
-        return bytes(self.memory[address : address + size])
+        return bytes(self.memory[address : address + size]) if address + size <= len(self.memory) else None
 
     def write(self, address, data):
-        self.read(address, len(data))
-        self.memory[address : address + len(data)] = data
+        may = address + len(data) <= len(self.memory)
+        if may:
+            self.memory[address : address + len(data)] = data
+        return may
 
     def run(self, code, rip=0):
         return self.tiles.execute(bytes.fromhex(code) + bytes(10), rip)
@@ -165,6 +165,7 @@ def moves():
     assert g.memory[1010] == 1010 % 256, "nothing beside the rows is written"
     g.registers["rax"] = 4000
     refused(14, lambda: g.run(LOAD))
+    refused(14, lambda: g.run(STORE))
     # A start row beyond the tile; a load of a tile without rows; two of three tiles the same; an undefined prefix.
     g.tiles.start = 3
     refused(13, lambda: g.run(STORE))

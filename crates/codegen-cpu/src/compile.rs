@@ -348,6 +348,20 @@ impl Unit {
         let core = body.core;
         for kind in moves(core) {
             let name = self.local(body, &kind.name());
+            if let Some(bytes) = claims::of_move(body.level, kind, core)? {
+                let id = self.push(Function {
+                    name: format!("{name}.claim"),
+                    export: false,
+                    params: kind.params(),
+                    returns: Returns::Nothing,
+                    align: 64,
+                    bytes,
+                    relocs: Vec::new(),
+                    clif: String::new(),
+                });
+                body.moves.push((kind, id));
+                continue;
+            }
             let id = self.function(body, Head::local(&name, kind.params()), &[], |u| {
                 crate::moves::lower(&mut u.fx, kind, &u.args, core);
             })?;

@@ -34,10 +34,12 @@ pub use image::{Arg, Buffer, Called, Fault, Image, Ran, Stopped};
 pub use operator::{Refused, forward};
 pub use tile_function::tile_function;
 
-/// State of x87, SSE, AVX.
-const AVX: u32 = 0b111;
+/// State of x87 and SSE (XCR0).
+pub const SSE: u32 = 0b11;
+/// The same with AVX.
+pub const AVX: u32 = 0b111;
 /// The same with AVX-512.
-const AVX512: u32 = 0b1110_0111;
+pub const AVX512: u32 = 0b1110_0111;
 /// The same with tiles.
 const TILES: u32 = AVX512 | (0b11 << 17);
 /// Default of MXCSR: every exception masked, rounding to nearest.
@@ -73,6 +75,11 @@ pub struct Processor {
     pub system_calls: &'static [([u64; 3], i64)],
 }
 
+/// AVX, neither FMA nor AVX2.
+pub const SANDY_BRIDGE: Processor = Processor {
+    model: "corei7_sandy_bridge_2600k",
+    ..HASWELL
+};
 /// AVX2 and FMA, no AVX-512.
 pub const HASWELL: Processor = Processor {
     model: "corei7_haswell_4770",

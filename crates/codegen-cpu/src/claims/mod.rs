@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! Claims: tile functions that a level replaces whole by assembled code.
+//! Claims: tile functions and moves that a level replaces whole by assembled code.
 //!
 //! In: a level and a tile function. Out: the bytes, where the level claims the function. A claim has the parameters of the function it
 //! replaces, and may go on in the portable body where its case is not worth code of its own.
 
 mod asm;
+mod columns;
 mod exp2;
 mod frame;
+mod narrow;
+mod rows;
 mod step;
+mod watch;
 
-use attnc_tile::core::TileFn;
+use attnc_tensor::DType;
+use attnc_tile::core::{Core, Lie, TileFn};
 use attnc_tile::step::{Panels, Parameters, recognise};
 use iced_x86::IcedError;
 
+use crate::moves::Move;
 use crate::target::Level;
 use asm::Width;
 
@@ -30,10 +36,8 @@ pub(crate) struct Claim {
 /// # Errors
 /// An instruction that does not exist: a bug of ours.
 pub(crate) fn of(level: Level, f: &TileFn, key_step: u32) -> Result<Option<Claim>, IcedError> {
-    let width = match level {
-        Level::Base | Level::Fma => return Ok(None),
-        Level::V3 => Width::Ymm,
-        Level::V4 | Level::V4Bf16 | Level::Amx => Width::Zmm,
+    let Some(width) = width(level) else {
+        return Ok(None);
     };
     let fits = |p: &Parameters| {
         p.extents.panels == Panels::Float
@@ -49,4 +53,61 @@ pub(crate) fn of(level: Level, f: &TileFn, key_step: u32) -> Result<Option<Claim
         portable,
         steps: (width.lanes(), step::rows(width)),
     }))
+}
+
+/// The code of the move `kind` of `core` at `level`, where the level has code of its own for it.
+///
+/// # Errors
+/// An instruction that does not exist: a bug of ours.
+pub(crate) fn of_move(level: Level, kind: Move, core: &Core) -> Result<Option<Vec<u8>>, IcedError> {
+    let Some(vectors) = width(level) else {
+        return Ok(None);
+    };
+    match kind {
+        Move::Gather {
+            dtype: dtype @ (DType::F32 | DType::Bf16),
+            lie: Lie::Rows,
+            width,
+        } if core.key_step.is_power_of_two() => {
+            let x = rows::Rows {
+                dtype,
+                elements: width,
+                step: core.key_step,
+                limit: core.careful_above.to_bits().max(1),
+            };
+            Ok(Some(rows::emit(x, vectors)?))
+        }
+        Move::Gather {
+            dtype: dtype @ (DType::F32 | DType::Bf16),
+            lie: Lie::Cols { stride },
+            width,
+        } => Ok(Some(columns::gather(columns::Columns {
+            dtype,
+            elements: width,
+            stride,
+            limit: core.careful_above.to_bits().max(1),
+        })?)),
+        Move::Scatter {
+            dtype: dtype @ (DType::F32 | DType::Bf16),
+            lie: Lie::Cols { stride },
+            width,
+        } => Ok(Some(columns::scatter(columns::Columns {
+            dtype,
+            elements: width,
+            stride,
+            limit: 0,
+        })?)),
+        Move::Gather { .. } | Move::Scatter { .. } | Move::Fill { .. } | Move::Floats(_) => {
+            Ok(None)
+        }
+    }
+}
+
+/// The vectors of a level's claims.
+fn width(level: Level) -> Option<Width> {
+    match level {
+        Level::Base | Level::Fma => None,
+        Level::V3 => Some(Width::Ymm),
+        Level::V4 | Level::V4Bf16 | Level::Amx => Some(Width::Zmm),
+    }
 }

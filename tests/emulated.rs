@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! Operators compiled for AVX-512, run by Bochs' CPU: on machines that lack it the only place where they run, on others a second judge.
+//!
+//! In: random operators, claims of many shapes, cases of the corpus and golden files. Out: agreement with the oracle, with the tile
+//! interpreter, with the portable body, and bit for bit with this machine where it has AVX-512. Few cases of each: compiling takes most
+//! of the time.
+
+use std::path::{Path, PathBuf};
+
+use attnc::pipeline::{self, Choices, Plan};
+use attnc::{Backend, Inputs, Outcome, Signature};
+use attnc_codegen_cpu::{CpuTarget, Program, compile};
+use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
+use attnc_tensor::DType;
+use attnc_tensor::measure::frobenius;
+use attnc_tests::bochs::{SKYLAKE_X, there, tile_function};
+use attnc_tests::engines::Engine;
+use attnc_tests::random::{Case, cases};
+use attnc_tile::core::{Axis, Core, Elem, TileFn, TileTy};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const V4: CpuTarget = CpuTarget::X86_64V4;
+
+/// The engine of this machine, where it has AVX-512.
+fn native(plan: Plan) -> Engine {
+    Engine {
+        target: V4.name(),
+        ..Engine::new(Backend::Cpu, Some(plan), 1)
+    }
+}
+
+/// Runs a case, judges it by the oracle, and by this machine bit for bit.
+fn check(plan: Plan, c: &Case) -> Result<Outcome, String> {
+    let got = Engine::emulated(Some(plan)).check(c)?;
+    if V4.runs_here() {
+        let want = native(plan).check(c)?;
+        if got.out.bytes() != want.out.bytes() || got.lse.bytes() != want.lse.bytes() {
+            return Err("the emulator and this machine differ".to_string());
+        }
+    }
+    Ok(got)
+}
+
+#[test]
+fn random_operators_agree_with_the_oracle_share() {
+    if there() {
+        cases(30, 400, |c| check(Plan::Share, c).map(|_| ()));
+    }
+}
+
+#[test]
+fn random_operators_agree_with_the_oracle_each() {
+    if there() {
+        cases(20, 200, |c| check(Plan::Each, c).map(|_| ()));
+    }
+}
+
+fn operator(head_dim: u32, dtype: DType, causal: bool) -> Operator {
+    let branch = |segment, dilation| Branch {
+        segment: Segment::Finite(segment),
+        dilation,
+    };
+    Operator {
+        name: "claims".into(),
+        heads: 1,
+        kv_heads: 1,
+        head_dim,
+        dtype,
+        precision: Precision::Standard,
+        causal,
+        scale: 1.0 / f64::from(head_dim).sqrt(),
+        profile: Profile::PAPER,
+        branches: vec![branch(67, 1), branch(134, 2)],
+    }
+}
+
+fn program(op: &Operator) -> (Core, Program) {
+    let choices = Choices::new(V4.name());
+    let graph = pipeline::graph(op).expect("a graph");
+    let fused = pipeline::fuse(&graph, &choices).expect("rewriting ends");
+    let core = pipeline::tile(&fused.graph, &choices).expect("a program");
+    let program = compile(&core, V4).expect("code");
+    (core, program)
+}
+
+/// Every rest of the unrolling, every dtype; tails of one to three vectors and of one to eight keys come with the lengths.
+#[test]
+fn claims_agree_with_the_tile_interpreter_and_the_oracle() {
+    if !there() {
+        return;
+    }
+    let dims = [1, 2, 3, 4, 7, 16, 29, 32, 48, 64, 66, 80, 96, 128, 201, 256];
+    for (i, head_dim) in dims.into_iter().enumerate() {
+        let dtype = [DType::F32, DType::Bf16, DType::F16][i % 3];
+        let c = Case {
+            op: operator(head_dim, dtype, i % 2 == 0),
+            batch: 1,
+            seq_len: 68 + head_dim as usize % 67,
+            seed: u64::from(head_dim),
+        };
+        let named = |e: String| panic!("head_dim {head_dim} {dtype}: {e}");
+        let got = check(Plan::Share, &c).unwrap_or_else(named);
+        let s = Signature::from(&c.op);
+        let x = Inputs::generate(&s, 1, c.seq_len as u64, c.seed).expect("small");
+        let interpreter = Engine {
+            target: V4.name(),
+            ..Engine::new(Backend::InterpTile, Some(Plan::Share), 1)
+        };
+        let want = interpreter.run(&c, &x).unwrap_or_else(named);
+        // The same sums in the same order, fused or not; where `out` is narrow, a few elements are rounded to their other neighbour.
+        let out = frobenius(got.out.to_f64(), want.out.to_f64());
+        let lse = frobenius(got.lse.to_f64(), want.lse.to_f64());
+        let most = if dtype == DType::F32 { 3e-7 } else { 1e-5 };
+        assert!(
+            out < most && lse < 2e-7,
+            "head_dim {head_dim} {dtype}: {out:e} {lse:e}"
+        );
+    }
+}
+
+/// Extent of an axis.
+fn extent(f: &TileFn, a: Axis) -> usize {
+    (match a {
+        Axis::One => 1,
+        Axis::Query => f.mq,
+        Axis::Key { .. } => f.nk,
+        Axis::Dim => f.head_dim,
+    }) as usize
+}
+
+/// The bytes of a tile of `step`: random where something lives and 0 beyond; queries stand at 20 and later, keys at 0 and later.
+fn tile(f: &TileFn, name: &str, t: TileTy, live: [usize; 2], random: &mut ChaCha8Rng) -> Vec<u8> {
+    let (rows, columns) = (extent(f, t.rows), extent(f, t.cols));
+    let lives = |a: Axis, i: usize| match a {
+        Axis::One | Axis::Dim => true,
+        Axis::Query => i < live[0],
+        Axis::Key { .. } => i < live[1],
+    };
+    let element = |i: usize| match (t.elem, name) {
+        (Elem::I64, "qpos") => (i as i64 + 20).to_le_bytes().to_vec(),
+        (Elem::I64, _) => (i as i64).to_le_bytes().to_vec(),
+        _ => {
+            let there = lives(t.rows, i / columns) && lives(t.cols, i % columns);
+            let drawn = random.random_range(-2.0..2.0f32);
+            let x = if name == "l" { drawn + 3.0 } else { drawn };
+            if there { x } else { 0.0 }.to_le_bytes().to_vec()
+        }
+    };
+    (0..rows * columns).flat_map(element).collect()
+}
+
+/// The claim itself beside the portable body that it replaces, tile by tile: what lives agrees, and what does not is left alone where the
+/// portable body does so.
+#[test]
+fn a_claim_gives_the_tiles_of_the_portable_body() {
+    if !there() {
+        return;
+    }
+    let mut random = ChaCha8Rng::seed_from_u64(5);
+    for causal in [false, true] {
+        let (core, program) = program(&operator(19, DType::F32, causal));
+        let f = core.fns.iter().find(|f| f.name == "step").expect("a step");
+        for live in [[48, 64], [1, 1], [17, 9], [33, 63], [47, 8]] {
+            let all = f.tiles.iter();
+            let before: Vec<Vec<u8>> = all
+                .map(|(name, t)| tile(f, name, *t, live, &mut random))
+                .collect();
+            let scalar = |name: &String| match name.as_str() {
+                "live_q" => live[0] as i64,
+                "live_k" => live[1] as i64,
+                "mixed" => i64::from(causal),
+                _ => 0,
+            };
+            let scalars: Vec<i64> = f.scalars.iter().map(scalar).collect();
+            let run = |name: &str| {
+                let got = tile_function(&program, name, &before, &scalars, &SKYLAKE_X);
+                got.unwrap_or_else(|e| panic!("{name} {live:?}: {e}"))
+            };
+            let (got, want) = (
+                run("attnc_claims.v4.step.claim"),
+                run("attnc_claims.v4.step"),
+            );
+            for (((name, t), got), (want, before)) in
+                f.tiles.iter().zip(&got).zip(want.iter().zip(&before))
+            {
+                if !["m", "l", "o"].contains(&name.as_str()) {
+                    assert!(got == before, "{name} is an input");
+                    continue;
+                }
+                let columns = extent(f, t.cols);
+                let single = |b: &[u8]| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+                let living = |tile: &[u8]| -> Vec<f64> {
+                    let rows = tile.chunks(4 * columns);
+                    let rows = rows.flat_map(|r| r.chunks(4).take(live[0]));
+                    rows.map(single).collect()
+                };
+                let error = frobenius(living(got), living(want));
+                assert!(error < 5e-7, "{name} {live:?} causal {causal}: {error:e}");
+                assert!(name != "o" || living(want) != living(before), "{live:?}");
+            }
+        }
+    }
+}
+
+/// The operators of a folder of the corpus, each file's first at the longest of its lengths that an emulator is asked for.
+fn corpus(folder: &str) -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let files = std::fs::read_dir(folder).expect("a folder");
+    let mut files: Vec<PathBuf> = files.map(|e| e.expect("readable").path()).collect();
+    files.retain(|p| p.extension().is_some_and(|e| e == "attn"));
+    files.sort();
+    let engine = Engine::emulated(None);
+    let longest = |path: &PathBuf| {
+        let all = attnc_tests::corpus::cases(path);
+        let name = all[0].op.name.clone();
+        let small = |c: &Case| c.op.name == name && engine.skips(c).is_none();
+        all.into_iter().filter(small).max_by_key(|c| c.seq_len)
+    };
+    files.iter().filter_map(longest).collect()
+}
+
+#[test]
+fn the_corpus_agrees_with_the_oracle() {
+    if !there() {
+        return;
+    }
+    let all = [corpus("../dsl/examples"), corpus("cases")].concat();
+    assert!(all.len() > 20);
+    for c in all {
+        check(Plan::Auto, &c).unwrap_or_else(|e| panic!("{} at N = {}: {e}", c.op.name, c.seq_len));
+    }
+}
+
+#[test]
+fn golden_data_come_out_right() {
+    if !there() {
+        return;
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden");
+    let files = std::fs::read_dir(folder).expect("a folder");
+    let files = files.map(|e| e.expect("readable").path());
+    let files = files.filter(|p| p.extension().is_some_and(|e| e == "safetensors"));
+    let mut count = 0;
+    for path in files {
+        let g = attnc_tests::corpus::golden(&path).swap_remove(0);
+        let engine = Engine::emulated(Some(Plan::Auto));
+        let got = engine
+            .run(&g.case, &g.x)
+            .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let found = engine
+            .judge(&g.case, &g.x, &got)
+            .unwrap_or_else(|e| panic!("{e}"));
+        let error = frobenius(got.out.to_f64(), g.out.to_f64());
+        assert!(
+            error < found.verdict.bounds.out,
+            "{}: {error:e}",
+            path.display()
+        );
+        count += 1;
+    }
+    assert_eq!(count, 26);
+}
