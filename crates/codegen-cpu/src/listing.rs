@@ -125,6 +125,7 @@ impl Reader {
                 o.set_rip_relative_addresses(true);
                 o.set_show_branch_size(false);
                 o.set_branch_leading_zeros(false);
+                o.set_signed_immediate_operands(true);
                 Reader::X86(Box::new(words))
             }
             Family::Aarch64 => {
