@@ -9,6 +9,8 @@ mod columns;
 mod exp2;
 mod frame;
 mod half;
+mod log2;
+mod maps;
 mod narrow;
 mod rows;
 mod step;
@@ -27,8 +29,8 @@ use half::Engine;
 /// Machine code in place of a tile function.
 pub(crate) struct Claim {
     pub(crate) bytes: Vec<u8>,
-    /// Where the 32-bit distance to the portable body stands, to be filled in by the linker.
-    pub(crate) portable: u32,
+    /// Where the 32-bit distance to the portable body stands, to be filled in by the linker; none where the claim does all itself.
+    pub(crate) portable: Option<u32>,
     /// Lanes and keys are computed in multiples of these.
     pub(crate) steps: (u32, u32),
 }
@@ -38,28 +40,35 @@ pub(crate) struct Claim {
 /// # Errors
 /// An instruction that does not exist: a bug of ours.
 pub(crate) fn of(level: Level, f: &TileFn, core: &Core) -> Result<Option<Claim>, IcedError> {
+    let Some(width) = width(level) else {
+        return Ok(None);
+    };
+    if let Some(bytes) = maps::emit(f, width)? {
+        return Ok(Some(Claim {
+            bytes,
+            portable: None,
+            steps: (width.lanes(), core.key_step),
+        }));
+    }
     let Some(p) = recognise(f) else {
         return Ok(None);
     };
     match p.extents.panels {
-        Panels::Float => of_floats(level, &p, core.key_step),
+        Panels::Float => of_floats(width, &p, core.key_step),
         Panels::Half if core.dtype == DType::Bf16 => of_pairs(level, &p, core.key_step),
         Panels::Half => Ok(None),
     }
 }
 
 /// Over panels of f32.
-fn of_floats(level: Level, p: &Parameters, key_step: u32) -> Result<Option<Claim>, IcedError> {
-    let Some(width) = width(level) else {
-        return Ok(None);
-    };
+fn of_floats(width: Width, p: &Parameters, key_step: u32) -> Result<Option<Claim>, IcedError> {
     if !key_step.is_multiple_of(step::KEY_STEP) || !step::claims(p, width) {
         return Ok(None);
     }
     let (bytes, portable) = step::emit(p, width)?;
     Ok(Some(Claim {
         bytes,
-        portable,
+        portable: Some(portable),
         steps: (width.lanes(), step::rows(width)),
     }))
 }
@@ -77,7 +86,7 @@ fn of_pairs(level: Level, p: &Parameters, key_step: u32) -> Result<Option<Claim>
     let (bytes, portable) = half::emit(p, engine)?;
     Ok(Some(Claim {
         bytes,
-        portable,
+        portable: Some(portable),
         steps: (half::LANES, half::KEY_STEP),
     }))
 }
