@@ -8,7 +8,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use attnc_codegen_cpu::{CodegenError, CpuTarget, Declared, Detect, Part, Program, compile_parts};
+use attnc_codegen_cpu::{
+    CodegenError, CpuTarget, Declared, Detect, Level, Part, Program, compile_parts,
+};
 use attnc_spec::{Operator, Precision};
 use attnc_tile::core::Core;
 
@@ -210,11 +212,20 @@ fn group(
     let header = attnc_codegen_cpu::header(&declared).into_bytes();
     let header = file(format!("{name}.h"), header);
     let operators: Vec<manifest::Entry<'_>> = members.iter().map(|m| m.entry()).collect();
+    let levels = targets.iter().map(|t| {
+        let all = members.iter().flat_map(|m| &m.levels);
+        let mut own: Vec<Level> = (all.filter(|(of, _)| of == t))
+            .flat_map(|(_, levels)| levels.iter().copied())
+            .collect();
+        own.sort();
+        own.dedup();
+        (*t, own)
+    });
     let manifest = manifest::manifest(
         &header,
         &Object {
             file: &object,
-            targets,
+            targets: &levels.collect::<Vec<_>>(),
         },
         &operators,
     )?;
@@ -230,6 +241,8 @@ struct Compiled<'o> {
     /// Bytes that a worker needs, by target.
     workspaces: Vec<(CpuTarget, usize)>,
     tuning: Vec<BuiltTuning>,
+    /// The levels of each of its parts.
+    levels: Vec<(CpuTarget, Vec<Level>)>,
 }
 
 impl Compiled<'_> {
@@ -265,10 +278,14 @@ fn compile<'o>(
     let mut tunings = Vec::new();
     for target in CpuTarget::ALL {
         let asked = targets.contains(&target);
-        let (core, tuning) = core(op, target, tune.filter(|_| asked))?;
-        plan_bytes = plan_bytes.max(attnc_codegen_cpu::plan_bytes(&core));
+        let (all, tuning) = programs(op, target, tune.filter(|_| asked))?;
+        for core in all {
+            plan_bytes = plan_bytes.max(attnc_codegen_cpu::plan_bytes(&core));
+            if asked {
+                cores.push((target, core));
+            }
+        }
         if asked {
-            cores.push((target, core));
             tunings.push(BuiltTuning {
                 operator: op.name.clone(),
                 target,
@@ -278,9 +295,11 @@ fn compile<'o>(
     }
     let parts: Vec<Part<'_>> = cores.iter().map(|(t, c)| Part::of(c, *t)).collect();
     let program = compile_parts(&parts, Detect::Machine)?.with_hash(&hash);
-    let workspaces = cores
-        .iter()
-        .map(|(t, c)| (*t, attnc_codegen_cpu::workspace_bytes(c)));
+    let workspaces = targets.iter().map(|t| {
+        let own = cores.iter().filter(|(of, _)| of == t);
+        let bytes = own.map(|(_, c)| attnc_codegen_cpu::workspace_bytes(c));
+        (*t, bytes.max().unwrap_or(0))
+    });
     let declared = match cores.first() {
         Some((_, core)) => Declared {
             plan_bytes,
@@ -293,23 +312,26 @@ fn compile<'o>(
         program,
         declared,
         workspaces: workspaces.collect(),
+        levels: (parts.iter())
+            .map(|p| (p.target, p.levels.to_vec()))
+            .collect(),
         tuning: tunings,
     })
 }
 
-/// All stages up to the core program.
-fn core(
+/// All stages up to the core programs.
+fn programs(
     op: &Operator,
     target: CpuTarget,
     tune: Option<&TuneFile>,
-) -> Result<(Core, Tuning), BuildError> {
+) -> Result<(Vec<Core>, Tuning), BuildError> {
     let mut compiler = Compiler::with(Choices::new(target.name()));
     if let Some(file) = tune {
         compiler = compiler.tune_file(file.clone());
     }
     let made = compiler.with_tuning(Some(op), |choices| {
         let fused = pipeline::fuse(&pipeline::graph(op)?, choices)?.graph;
-        pipeline::tile(&fused, choices)
+        pipeline::tiles(&fused, choices)
     });
     made.map_err(|source| BuildError::Compile {
         operator: op.name.clone(),

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use attnc_codegen_cpu::Jit;
+use attnc_codegen_cpu::{CpuTarget, Jit};
 use attnc_graph::{Branch, Form, OpGraph, Precision};
 use attnc_spec::Operator;
 use attnc_tile::core::Core;
+use attnc_tile::step::Panels;
 
 use crate::attention::Attention;
 use crate::cache::entry::Artifact;
@@ -107,7 +108,7 @@ impl Compiler {
     pub fn choices(&self, op: &Operator) -> Result<(Choices, Tuning), CompileError> {
         self.with_tuning(Some(op), |choices| {
             let fused = pipeline::fuse(&pipeline::graph(op)?, choices)?.graph;
-            pipeline::tile(&fused, choices)?;
+            pipeline::tiles(&fused, choices)?;
             Ok(choices.clone())
         })
     }
@@ -206,9 +207,11 @@ impl Compiler {
             }
             (Backend::Cpu, _) => Ok(Box::new(self.kernel(source)?)),
             (Backend::InterpTile, _) => {
-                let ((core, notes), tuning) = self.with_tuning(operator(source), |choices| {
-                    program(source, choices, backend)
-                })?;
+                let ((mut cores, notes), tuning) = self
+                    .with_tuning(operator(source), |choices| {
+                        programs(source, choices, backend)
+                    })?;
+                let core = cores.swap_remove(0);
                 let engine = TileEngine::new(source.signature(), core, notes);
                 Ok(Box::new(engine.tuned(tuning)))
             }
@@ -231,7 +234,8 @@ fn operator(source: &Source) -> Option<&Operator> {
 
 /// All stages up to machine code for this machine.
 fn artifact(source: &Source, choices: &Choices) -> Result<Artifact, EngineError> {
-    let (core, notes) = program(source, choices, Backend::Cpu)?;
+    let (cores, notes) = programs(source, choices, Backend::Cpu)?;
+    let core = best(cores);
     if core.target != choices.target {
         // Only the text of a tile program can name another target.
         return Err(EngineError::Unsupported {
@@ -263,14 +267,15 @@ fn fused(source: &Source, choices: &Choices, backend: Backend) -> Result<OpGraph
     }
 }
 
-/// All stages up to the tile program, for `backend`, and remarks. A tile program is taken as it stands, for the target that it names.
-fn program(
+/// All stages up to the tile programs of the target, at least one, for `backend`, and remarks. A tile program is taken as it stands,
+/// for the target that it names.
+fn programs(
     source: &Source,
     choices: &Choices,
     backend: Backend,
-) -> Result<(Core, Vec<String>), EngineError> {
+) -> Result<(Vec<Core>, Vec<String>), EngineError> {
     if let Source::Tile(core) = source {
-        return Ok(((**core).clone(), Vec::new()));
+        return Ok((vec![(**core).clone()], Vec::new()));
     }
     let graph = fused(source, choices, backend)?;
     let refuse = |what: &str| EngineError::Unsupported {
@@ -287,7 +292,18 @@ fn program(
         Plan::Share => unshared(&graph).into_iter().collect(),
         Plan::Auto | Plan::Each => Vec::new(),
     };
-    Ok((pipeline::tile(&graph, choices)?, notes))
+    Ok((pipeline::tiles(&graph, choices)?, notes))
+}
+
+/// The last of a target's programs, at least one, that this machine runs: the most preferred. The first where it runs none, which then
+/// says why.
+fn best(mut cores: Vec<Core>) -> Core {
+    let runs = |core: &Core| {
+        let target = CpuTarget::of_name(&core.target);
+        target.is_some_and(|t| Jit::best_level(t, Panels::of(core)).is_some())
+    };
+    let best = cores.iter().rposition(runs).unwrap_or(0);
+    cores.swap_remove(best)
 }
 
 /// What to tell of the branches that stayed by themselves although sharing was asked for.

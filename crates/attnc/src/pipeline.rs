@@ -148,7 +148,30 @@ pub fn work(
 /// As for [`schedule`]; a program that its verifier rejects.
 pub fn tile(fused: &OpGraph, choices: &Choices) -> Result<Core, CompileError> {
     let (nest, sched) = schedule(fused, choices)?;
-    let core = attnc_schedule::lower(&nest, &sched)?;
+    scheduled(&nest, &sched)
+}
+
+/// fused graph -> core programs under all schedules of the target ([`Schedule::all`]): that of [`tile`] first, those that a machine should
+/// rather run behind it. Of these, sizes that are chosen change the ones that can have them.
+///
+/// # Errors
+/// As for [`tile`].
+pub fn tiles(fused: &OpGraph, choices: &Choices) -> Result<Vec<Core>, CompileError> {
+    let (nest, first) = schedule(fused, choices)?;
+    let mut all = Schedule::all(&choices.target, &nest);
+    all[0] = first;
+    for sched in &mut all[1..] {
+        if let Some(sizes) = choices.sizes
+            && let Ok(sized) = sched.clone().with_sizes(sizes, &nest)
+        {
+            *sched = sized;
+        }
+    }
+    all.iter().map(|sched| scheduled(&nest, sched)).collect()
+}
+
+fn scheduled(nest: &Nest, sched: &Schedule) -> Result<Core, CompileError> {
+    let core = attnc_schedule::lower(nest, sched)?;
     verify::core(&core).map_err(CompileError::Verify)?;
     Ok(core)
 }

@@ -256,28 +256,39 @@ impl Schedule {
     /// The default of a target for heads of a size, for operators of `branches` branches whose states need no more than others'.
     pub fn plain(target: &str, head_dim: u32, dtype: DType, branches: usize) -> Schedule {
         match target {
+            "x86_64-amx" if dtype == DType::Bf16 => Schedule::half(target, head_dim, branches),
             "x86_64-v3" | "x86_64-v4" | "x86_64-amx" => Schedule::wide(target, head_dim, branches),
             _ if target.starts_with("sm_") => Schedule::sm_80(target, head_dim, dtype),
             _ => Schedule::portable(target, head_dim, branches),
         }
     }
 
-    /// The default of a target for a nest: [`Schedule::plain`], but what a chunk remembers on a CPU beside its states leaves room for
-    /// half as many rows.
-    pub fn of(target: &str, nest: &Nest) -> Schedule {
-        let branches = nest.groups.iter().map(|g| g.terms.len()).sum();
-        let mut s = Schedule::plain(target, nest.head_dim, nest.dtype, branches);
-        if s.warps > 1 {
-            return s;
+    /// The schedules of a target for a nest: the first for every machine of it, each other for those that can do more, in order of
+    /// preference. Which machines these are is the backend's: `x86_64-v4` takes pairs of bf16 where there is AVX512-BF16.
+    pub fn all(target: &str, nest: &Nest) -> Vec<Schedule> {
+        let mut all = vec![Schedule::of(target, nest)];
+        if target == "x86_64-v4" && nest.dtype == DType::Bf16 {
+            all.push(Schedule::half(target, nest.head_dim, nest.branches()).fit(nest));
         }
+        all
+    }
+
+    /// The default of a target for a nest: [`Schedule::plain`], fitted to what a chunk remembers.
+    pub fn of(target: &str, nest: &Nest) -> Schedule {
+        let s = Schedule::plain(target, nest.head_dim, nest.dtype, nest.branches());
+        if s.warps > 1 { s } else { s.fit(nest) }
+    }
+
+    /// What a chunk remembers beside its states leaves room for half as many rows.
+    fn fit(mut self, nest: &Nest) -> Schedule {
         match nest.combine {
-            Combine::Mix { .. } => s.chunk /= 2,
+            Combine::Mix { .. } => self.chunk /= 2,
             Combine::Stream | Combine::Join | Combine::Merge => {}
         }
         if nest.many() {
-            s.chunk /= 2;
+            self.chunk /= 2;
         }
-        s
+        self
     }
 }
 
@@ -290,6 +301,10 @@ fn gcd(a: i64, b: i64) -> i64 {
 pub(crate) const FEW: usize = 16;
 
 impl Nest {
+    fn branches(&self) -> usize {
+        self.groups.iter().map(|g| g.terms.len()).sum()
+    }
+
     /// Whether so many groups come together that their sum is compensated.
     pub(crate) fn many(&self) -> bool {
         self.groups.len() > FEW
