@@ -318,7 +318,8 @@ fn panels_take_about_64_kib() {
     }
 }
 
-/// Tensor rows 7 to 43 as packed keys and values, looked at element by element, with what fills them up, over what was there before.
+/// Tensor rows 7 to 43 as packed keys and values, looked at element by element, with what fills them up, over what was there before: other
+/// keys, and behind each row the keys of a gather that began a row's width later.
 #[test]
 fn panels_are_laid_out_as_their_layout_says() {
     for head_dim in [5u32, 8, 12, 40] {
@@ -365,6 +366,7 @@ fn panels_are_laid_out_as_their_layout_says() {
               gather q[0] cols {mq} = q(0, 0) at list[0] live {d}
               gather k[0] rows = k(0, 0) at list[0] live {nk}
               gather k[{}] rows = k(0, 0) at list[0] live {nk}
+              gather k[{d}] rows = k(0, 0) at list[0] live {nk}
               gather v[0] rows = v(0, 0) at list[0] live {nk}
               gather k[0] rows = k(0, 0) at list[7] live {live} flag care[0]
               gather v[0] rows = v(0, 0) at list[7] live {live} flag care[0]
