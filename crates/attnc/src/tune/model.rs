@@ -3,8 +3,8 @@
 //!
 //! In: what a schedule does ([`Work`]), D, threads. Out: nanoseconds of a machine made up: only their order counts. Scores at the
 //! kernel's rate, what a step does once for its rows, what a tile does once for a panel, packing, gathering, and what tasks and
-//! cells cost by themselves. The weights are measured (docs/performance.md); `cargo bench -p attnc-benches --bench schedules` prints
-//! how well the order holds.
+//! cells cost by themselves. The weights are estimates, not fitted; `cargo bench -p attnc-benches --bench schedules` prints how well the
+//! order holds (docs/performance.md).
 
 use crate::pipeline::Work;
 
