@@ -3,9 +3,9 @@
 //!
 //! In: a tile program, then calls. Out: results in the caller's memory.
 
-use attnc_codegen_cpu::{CpuTarget, Jit};
+use attnc_codegen_cpu::{CpuTarget, Jit, Level};
 use attnc_runtime::Launch;
-use attnc_tensor::{Storage, Tensor};
+use attnc_tensor::{DType, Storage, Tensor};
 use attnc_tile::core::Core;
 
 use crate::cache::CacheError;
@@ -211,8 +211,12 @@ impl Engine for Kernel {
         &self.notes
     }
     fn kernel(&self) -> &str {
+        // bf16 goes through what multiplies pairs where there is such.
+        let pairs = self.signature.dtype == DType::Bf16;
         match self.target {
             CpuTarget::X86_64V3 => "avx2",
+            CpuTarget::X86_64V4 if pairs && Level::V4Bf16.here() => "avx512-bf16",
+            CpuTarget::X86_64Amx if pairs => "amx",
             CpuTarget::X86_64V4 | CpuTarget::X86_64Amx => "avx512",
             CpuTarget::X86_64 | CpuTarget::Aarch64 => "portable",
         }
