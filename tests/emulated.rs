@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use attnc::pipeline::{self, Choices, Plan};
 use attnc::{Backend, Inputs, Outcome, Signature};
-use attnc_codegen_cpu::{CpuTarget, Program, compile};
+use attnc_codegen_cpu::{CpuTarget, Family, Jit, Program, compile};
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
 use attnc_tensor::DType;
 use attnc_tensor::measure::frobenius;
-use attnc_tests::bochs::{SKYLAKE_X, there, tile_function};
+use attnc_tests::bochs::{self, SKYLAKE_X, there, tile_function};
 use attnc_tests::engines::Engine;
 use attnc_tests::random::{Case, cases};
 use attnc_tile::core::{Axis, Core, Elem, TileFn, TileTy};
@@ -21,20 +21,22 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const V4: CpuTarget = CpuTarget::X86_64V4;
+const AMX: CpuTarget = CpuTarget::X86_64Amx;
 
-/// The engine of this machine, where it has AVX-512.
-fn native(plan: Plan) -> Engine {
-    Engine {
-        target: V4.name(),
-        ..Engine::new(Backend::Cpu, Some(plan), 1)
-    }
-}
-
-/// Runs a case, judges it by the oracle, and by this machine bit for bit.
-fn check(plan: Plan, c: &Case) -> Result<Outcome, String> {
-    let got = Engine::emulated(Some(plan)).check(c)?;
-    if V4.runs_here() {
-        let want = native(plan).check(c)?;
+/// Runs a case on one of the processors of a target, the next one for the next seed; judges it by the oracle and, where this machine runs
+/// the same body, by this machine bit for bit.
+fn check(target: CpuTarget, plan: Plan, c: &Case) -> Result<Outcome, String> {
+    let engines = Engine::emulated(target, Some(plan));
+    let which = c.seed as usize % engines.len();
+    let got = engines[which].check(c)?;
+    let highest = bochs::processors(target)[which].1;
+    let runs = target.levels().iter().filter(|l| **l <= highest).max();
+    if runs.is_some() && runs.copied() == Jit::best_level(target) {
+        let native = Engine {
+            guest: None,
+            ..engines[which].clone()
+        };
+        let want = native.check(c)?;
         if got.out.bytes() != want.out.bytes() || got.lse.bytes() != want.lse.bytes() {
             return Err("the emulator and this machine differ".to_string());
         }
@@ -42,17 +44,30 @@ fn check(plan: Plan, c: &Case) -> Result<Outcome, String> {
     Ok(got)
 }
 
+/// What this machine runs as well comes out bit for bit the same.
+#[test]
+fn the_emulator_and_this_machine_agree() {
+    if there() {
+        for target in CpuTarget::ALL
+            .into_iter()
+            .filter(|t| t.family() == Family::X86_64)
+        {
+            cases(4, 150, |c| check(target, Plan::Share, c).map(|_| ()));
+        }
+    }
+}
+
 #[test]
 fn random_operators_agree_with_the_oracle_share() {
     if there() {
-        cases(30, 400, |c| check(Plan::Share, c).map(|_| ()));
+        cases(30, 400, |c| check(V4, Plan::Share, c).map(|_| ()));
     }
 }
 
 #[test]
 fn random_operators_agree_with_the_oracle_each() {
     if there() {
-        cases(20, 200, |c| check(Plan::Each, c).map(|_| ()));
+        cases(20, 200, |c| check(V4, Plan::Each, c).map(|_| ()));
     }
 }
 
@@ -100,7 +115,7 @@ fn claims_agree_with_the_tile_interpreter_and_the_oracle() {
             seed: u64::from(head_dim),
         };
         let named = |e: String| panic!("head_dim {head_dim} {dtype}: {e}");
-        let got = check(Plan::Share, &c).unwrap_or_else(named);
+        let got = check(V4, Plan::Share, &c).unwrap_or_else(named);
         let s = Signature::from(&c.op);
         let x = Inputs::generate(&s, 1, c.seq_len as u64, c.seed).expect("small");
         let interpreter = Engine {
@@ -116,6 +131,29 @@ fn claims_agree_with_the_tile_interpreter_and_the_oracle() {
             out < most && lse < 2e-7,
             "head_dim {head_dim} {dtype}: {out:e} {lse:e}"
         );
+    }
+}
+
+/// Operators in bf16 on processors with products of bf16: whole tiles and their parts, several of each.
+#[test]
+fn operators_in_bf16_agree_with_the_oracle() {
+    if !there() {
+        return;
+    }
+    for target in [V4, AMX] {
+        for (i, head_dim) in [1, 16, 32, 40, 64, 96, 128, 250].into_iter().enumerate() {
+            // Odd seeds: of the processors of a target, the one with more extensions.
+            let c = Case {
+                op: operator(head_dim, DType::Bf16, i % 2 == 1),
+                batch: 1,
+                seq_len: [140, 64, 97, 33, 200, 20, 130, 66][i],
+                seed: 2 * i as u64 + 1,
+            };
+            let plan = [Plan::Share, Plan::Each][i / 2 % 2];
+            if let Err(e) = check(target, plan, &c) {
+                panic!("head_dim {head_dim} {}: {e}", target.name());
+            }
+        }
     }
 }
 
@@ -210,7 +248,7 @@ fn corpus(folder: &str) -> Vec<Case> {
     let mut files: Vec<PathBuf> = files.map(|e| e.expect("readable").path()).collect();
     files.retain(|p| p.extension().is_some_and(|e| e == "attn"));
     files.sort();
-    let engine = Engine::emulated(None);
+    let engine = Engine::emulated(V4, None).swap_remove(0);
     let longest = |path: &PathBuf| {
         let all = attnc_tests::corpus::cases(path);
         let name = all[0].op.name.clone();
@@ -228,7 +266,8 @@ fn the_corpus_agrees_with_the_oracle() {
     let all = [corpus("../dsl/examples"), corpus("cases")].concat();
     assert!(all.len() > 20);
     for c in all {
-        check(Plan::Auto, &c).unwrap_or_else(|e| panic!("{} at N = {}: {e}", c.op.name, c.seq_len));
+        check(V4, Plan::Auto, &c)
+            .unwrap_or_else(|e| panic!("{} at N = {}: {e}", c.op.name, c.seq_len));
     }
 }
 
@@ -244,7 +283,7 @@ fn golden_data_come_out_right() {
     let mut count = 0;
     for path in files {
         let g = attnc_tests::corpus::golden(&path).swap_remove(0);
-        let engine = Engine::emulated(Some(Plan::Auto));
+        let engine = Engine::emulated(V4, Some(Plan::Auto)).swap_remove(0);
         let got = engine
             .run(&g.case, &g.x)
             .unwrap_or_else(|e| panic!("{}: {e}", path.display()));

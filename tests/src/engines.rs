@@ -87,13 +87,15 @@ impl Engine {
             .collect()
     }
 
-    /// Machine code for AVX-512 on a processor that has it, emulated: a few thousand times slower than this machine would be.
-    pub fn emulated(plan: Option<Plan>) -> Engine {
-        Engine {
-            target: CpuTarget::X86_64V4.name(),
-            guest: Some(&bochs::SKYLAKE_X),
+    /// Machine code for a target on the processors that it is for, emulated: a hundred times slower than they would be.
+    pub fn emulated(target: CpuTarget, plan: Option<Plan>) -> Vec<Engine> {
+        let guest = |p| Engine {
+            target: target.name(),
+            guest: Some(p),
             ..Engine::new(Backend::Cpu, plan, 1)
-        }
+        };
+        let all = bochs::processors(target).iter();
+        all.map(|(p, _)| guest(*p)).collect()
     }
 
     /// Why this engine does not run a case; none: it runs it.
@@ -152,7 +154,8 @@ impl Engine {
         let fused = pipeline::fuse(&graph, choices).map_err(|e| e.to_string())?;
         let core = pipeline::tile(&fused.graph, choices).map_err(|e| e.to_string())?;
         let program = compile(&core, target).map_err(|e| e.to_string())?;
-        bochs::forward(&program, &c.op, x, processor).map_err(|e| e.to_string())
+        let done = bochs::forward(&program, &c.op, x, processor);
+        done.map(|d| d.outcome).map_err(|e| e.to_string())
     }
 
     /// Runs a case and judges every row of it by the oracle.
