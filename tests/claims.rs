@@ -72,6 +72,13 @@ fn every_head_dimension_is_claimed_and_decodes() {
             let program = compile(&core, target).expect("code");
             let claimed = |(name, _): (&str, &[u8])| name.ends_with(".step.claim");
             assert_eq!(program.functions().filter(|f| claimed(*f)).count(), 1);
+            // What moves rows and what sums states, too: portable bodies stand only behind a claim that may go on in them.
+            for (name, _) in program.functions() {
+                let kinds = [".gather_", ".scatter_", ".settle", ".finish", ".init"];
+                if kinds.iter().any(|kind| name.contains(kind)) {
+                    assert!(name.ends_with(".claim"), "{name}");
+                }
+            }
             if head_dim % 16 == 0 {
                 let bytes: usize = program.functions().map(|f| f.1.len()).sum();
                 let found: usize = census(&program).expect("decodes").iter().sum();

@@ -373,13 +373,7 @@ impl Unit {
             })?);
         }
         for f in &core.fns {
-            let name = self.local(body, &f.name);
-            let params = f.tiles.len() + f.scalars.len() + 1;
-            let id = self.function(body, Head::local(&name, params), &made, |u| {
-                let dots: Vec<_> = kinds.iter().copied().zip(u.calls.iter().copied()).collect();
-                tiles::lower(&mut u.fx, f, core, &dots, &u.args);
-            })?;
-            let (id, steps) = self.claim(body.level, f, core.key_step, id)?;
+            let (id, steps) = self.tile_fn(body, f, &kinds, &made)?;
             body.fns.push(id);
             body.steps.push(steps);
         }
@@ -391,36 +385,44 @@ impl Unit {
         self.function(body, head, &[], entry::tasks)
     }
 
-    /// The claim of a tile function whose portable body is `portable`, or that body where there is none; and the lanes and keys that it
-    /// computes in multiples of.
-    fn claim(
+    /// A tile function: its claim, its portable body, or both where the claim goes on in that; and the lanes and keys that it computes in
+    /// multiples of. `kinds` are the dots that it can call, `made` their places.
+    fn tile_fn(
         &mut self,
-        level: Level,
+        body: &Body<'_>,
         f: &TileFn,
-        key_step: u32,
-        portable: usize,
+        kinds: &[Dot],
+        made: &[usize],
     ) -> Result<(usize, (u32, u32)), CodegenError> {
-        let Some(claim) = claims::of(level, f, key_step)? else {
-            return Ok((portable, (QUERY_STEP, key_step)));
+        let core = body.core;
+        let name = self.local(body, &f.name);
+        let params = f.tiles.len() + f.scalars.len() + 1;
+        let mut portable = || {
+            self.function(body, Head::local(&name, params), made, |u| {
+                let dots: Vec<_> = kinds.iter().copied().zip(u.calls.iter().copied()).collect();
+                tiles::lower(&mut u.fx, f, core, &dots, &u.args);
+            })
         };
-        let (name, params) = {
-            let p = &self.functions[portable];
-            (format!("{}.claim", p.name), p.params)
+        let Some(claim) = claims::of(body.level, f, core.key_step)? else {
+            return Ok((portable()?, (QUERY_STEP, core.key_step)));
         };
-        let to_portable = ModuleReloc {
-            offset: claim.portable,
-            kind: Reloc::X86CallPCRel4,
-            name: ModuleRelocTarget::user(0, portable as u32),
-            addend: -4,
-        };
+        let mut relocs = Vec::new();
+        if let Some(offset) = claim.portable {
+            relocs.push(ModuleReloc {
+                offset,
+                kind: Reloc::X86CallPCRel4,
+                name: ModuleRelocTarget::user(0, portable()? as u32),
+                addend: -4,
+            });
+        }
         let id = self.push(Function {
-            name,
+            name: format!("{name}.claim"),
             export: false,
             params,
             returns: Returns::Nothing,
             align: 64,
             bytes: claim.bytes,
-            relocs: vec![to_portable],
+            relocs,
             clif: String::new(),
         });
         Ok((id, claim.steps))

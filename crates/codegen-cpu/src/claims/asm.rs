@@ -220,6 +220,7 @@ impl Asm {
         add vaddps "d = x + y.";
         sub vsubps "d = x - y.";
         mul vmulps "d = x * y.";
+        div vdivps "d = x / y.";
         max vmaxps "d = max(x, y); y where either is NaN.";
         xor vxorps "d = x ^ y.";
         and vandps "d = x & y.";
@@ -266,9 +267,9 @@ impl Asm {
         });
     }
 
-    /// d = x >= y as lane masks (256 bits).
+    /// d = x >= y or not comparable, as lane masks (256 bits).
     pub(crate) fn at_least(&mut self, d: V, x: V, y: Operand) {
-        const NOT_LESS: i32 = 0x0d;
+        const NOT_LESS: i32 = 0x05;
         let r = match y {
             Operand::Reg(y) => self.a.vcmpps(ymm(d), ymm(x), ymm(y), NOT_LESS),
             Operand::Mem(base, disp) => self.a.vcmpps(ymm(d), ymm(x), at(base, disp), NOT_LESS),
@@ -313,6 +314,70 @@ impl Asm {
                 });
             }
         }
+    }
+
+    /// d = then where x compares so with y, else els. Writes `mask`, or K1.
+    pub(crate) fn choose(
+        &mut self,
+        d: V,
+        compare: i32,
+        (x, y): (V, V),
+        (then, els): (V, V),
+        mask: V,
+    ) {
+        let wide = self.width;
+        self.scalar(|a| match wide {
+            Width::Ymm => {
+                a.vcmpps(ymm(mask), ymm(x), ymm(y), compare)?;
+                a.vblendvps(ymm(d), ymm(els), ymm(then), ymm(mask))
+            }
+            Width::Zmm => {
+                a.vcmpps(k1, zmm(x), zmm(y), compare)?;
+                a.vblendmps(zmm(d).k1(), zmm(els), zmm(then))
+            }
+        });
+    }
+
+    /// e = the exponents of x as integers, mantissas beginning at `root`.
+    pub(crate) fn exponent(&mut self, e: V, x: V, root: V) {
+        let wide = self.width;
+        self.scalar(|a| match wide {
+            Width::Ymm => {
+                a.vpsubd(ymm(e), ymm(x), ymm(root))?;
+                a.vpsrad(ymm(e), ymm(e), 23)
+            }
+            Width::Zmm => {
+                a.vpsubd(zmm(e), zmm(x), zmm(root))?;
+                a.vpsrad(zmm(e), zmm(e), 23)
+            }
+        });
+    }
+
+    /// d = integers e where a float keeps its exponent.
+    pub(crate) fn shift_exponent(&mut self, d: V, e: V) {
+        let wide = self.width;
+        self.scalar(|a| match wide {
+            Width::Ymm => a.vpslld(ymm(d), ymm(e), 23),
+            Width::Zmm => a.vpslld(zmm(d), zmm(e), 23),
+        });
+    }
+
+    /// d = x - y as integers.
+    pub(crate) fn sub_int(&mut self, d: V, x: V, y: V) {
+        let wide = self.width;
+        self.scalar(|a| match wide {
+            Width::Ymm => a.vpsubd(ymm(d), ymm(x), ymm(y)),
+            Width::Zmm => a.vpsubd(zmm(d), zmm(x), zmm(y)),
+        });
+    }
+
+    /// x = integers x as floats.
+    pub(crate) fn float(&mut self, x: V) {
+        let wide = self.width;
+        self.scalar(|a| match wide {
+            Width::Ymm => a.vcvtdq2ps(ymm(x), ymm(x)),
+            Width::Zmm => a.vcvtdq2ps(zmm(x), zmm(x)),
+        });
     }
 
     /// d = a vector of elements of `dtype` at `from`, as f32 (not f16).

@@ -8,6 +8,8 @@ mod asm;
 mod columns;
 mod exp2;
 mod frame;
+mod log2;
+mod maps;
 mod narrow;
 mod rows;
 mod step;
@@ -25,8 +27,8 @@ use asm::Width;
 /// Machine code in place of a tile function.
 pub(crate) struct Claim {
     pub(crate) bytes: Vec<u8>,
-    /// Where the 32-bit distance to the portable body stands, to be filled in by the linker.
-    pub(crate) portable: u32,
+    /// Where the 32-bit distance to the portable body stands, to be filled in by the linker; none where the claim does all itself.
+    pub(crate) portable: Option<u32>,
     /// Lanes and keys are computed in multiples of these.
     pub(crate) steps: (u32, u32),
 }
@@ -39,6 +41,13 @@ pub(crate) fn of(level: Level, f: &TileFn, key_step: u32) -> Result<Option<Claim
     let Some(width) = width(level) else {
         return Ok(None);
     };
+    if let Some(bytes) = maps::emit(f, width)? {
+        return Ok(Some(Claim {
+            bytes,
+            portable: None,
+            steps: (width.lanes(), key_step),
+        }));
+    }
     let fits = |p: &Parameters| {
         p.extents.panels == Panels::Float
             && key_step.is_multiple_of(step::KEY_STEP)
@@ -50,7 +59,7 @@ pub(crate) fn of(level: Level, f: &TileFn, key_step: u32) -> Result<Option<Claim
     let (bytes, portable) = step::emit(&p, width)?;
     Ok(Some(Claim {
         bytes,
-        portable,
+        portable: Some(portable),
         steps: (width.lanes(), step::rows(width)),
     }))
 }
