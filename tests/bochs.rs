@@ -173,11 +173,7 @@ fn a_processor_without_any_body_is_told_so() {
             ..SKYLAKE_X
         },
     ] {
-        assert_eq!(
-            run(&asking, &p),
-            Err(Refused::Plan(ERROR_MACHINE)),
-            "{p:?}"
-        );
+        assert_eq!(run(&asking, &p), Err(Refused::Plan(ERROR_MACHINE)), "{p:?}");
     }
     // The test above can fail: code that does not ask stops there.
     let trusting = compile_parts(&part, Detect::Trusted).expect("code");
