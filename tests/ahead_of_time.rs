@@ -12,10 +12,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use attnc::pipeline::Choices;
+use attnc::pipeline::{self, Choices};
 use attnc::{Inputs, MANIFEST_SCHEMA, Signature};
 use attnc_codegen_cpu::{CpuTarget, Jit};
 use attnc_spec::{Loaded, NoFiles, Operator, resolve};
+use attnc_tile::core::Core;
+use attnc_tile::step::Panels;
 use object::{Object, ObjectSection, ObjectSymbol, SectionKind};
 use schema::Schema;
 use serde_json::Value;
@@ -360,8 +362,14 @@ fn c_and_cxx_programs_get_the_bits_of_the_code_in_memory() {
             .find(|t| t.runs_here())
             .expect("one runs");
         for op in operators() {
-            let core = core(&op, &Choices::new(best.name()));
-            let jit = Jit::new(&core).expect("code");
+            // Of a target's programs the most preferred that runs here, as the object chooses.
+            let choices = Choices::new(best.name());
+            let graph = pipeline::graph(&op).expect("a graph");
+            let fused = pipeline::fuse(&graph, &choices).expect("rewriting ends");
+            let cores = pipeline::tiles(&fused.graph, &choices).expect("programs");
+            let here = |c: &&Core| Jit::best_level(*best, Panels::of(c)).is_some();
+            let core = cores.iter().rfind(here).expect("one runs");
+            let jit = Jit::new(core).expect("code");
             let shapes = [(2, 150), (1, 64), (1, 1)].map(|(batch, n)| {
                 Inputs::generate(&Signature::from(&op), batch, n, 21).expect("small")
             });

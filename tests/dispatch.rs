@@ -16,6 +16,7 @@ use attnc_schedule::Schedule;
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
 use attnc_tensor::DType;
 use attnc_tile::core::{Core, PlanTable};
+use attnc_tile::step::Panels;
 use support::*;
 
 fn operator() -> Operator {
@@ -297,6 +298,65 @@ fn all_targets_of_a_family_share_a_program_and_the_most_demanding_one_runs() {
         let alone = Jit::new(core).expect("code");
         assert!(got == in_memory(&op, &alone, &x));
         judge(&op, &x, &got, "the best");
+    }
+}
+
+/// What the targets of x86_64 have of an operator in bf16: AVX-512 takes the operator in f32 where it must and in bf16 where it can.
+#[test]
+fn a_target_takes_its_best_schedule_that_the_machine_can() {
+    let op = Operator {
+        dtype: DType::Bf16,
+        head_dim: 24,
+        ..operator()
+    };
+    let x86 = CpuTarget::X86_64.family();
+    let targets: Vec<CpuTarget> = CpuTarget::ALL
+        .into_iter()
+        .filter(|t| t.family() == x86)
+        .collect();
+    let mut cores: Vec<(CpuTarget, Core)> = Vec::new();
+    for target in &targets {
+        let choices = Choices::new(target.name());
+        let graph = pipeline::graph(&op).expect("a graph");
+        let fused = pipeline::fuse(&graph, &choices).expect("rewriting ends");
+        let all = pipeline::tiles(&fused.graph, &choices).expect("programs");
+        assert_eq!(
+            all.first(),
+            Some(&pipeline::tile(&fused.graph, &choices).expect("a program"))
+        );
+        cores.extend(all.into_iter().map(|c| (*target, c)));
+    }
+    let parts: Vec<Part<'_>> = cores.iter().map(|(t, c)| Part::of(c, *t)).collect();
+    let bodies: Vec<(Panels, &[Level])> = parts
+        .iter()
+        .map(|p| (Panels::of(p.core), p.levels))
+        .collect();
+    assert_eq!(
+        bodies,
+        [
+            (Panels::Float, &[Level::Base, Level::Fma][..]),
+            (Panels::Float, &[Level::V3]),
+            (Panels::Float, &[Level::V4]),
+            (Panels::Half, &[Level::V4Bf16]),
+            (Panels::Half, &[Level::Amx]),
+        ]
+    );
+    if !CpuTarget::X86_64V3.runs_here() {
+        println!("skipped: the tables of these bodies need AVX2");
+        return;
+    }
+    for level in [Level::V3, Level::V4, Level::V4Bf16, Level::Amx] {
+        let told = Detect::Told(level.needs());
+        let jit = Jit::link(&compile_parts(&parts, told).expect("code")).expect("code");
+        let (tasks, kept) = plan(&jit, 500);
+        assert!(tasks > 0);
+        assert_eq!(jit.level(&kept), Some(level));
+    }
+    // Of one target alone, as this process compiles it.
+    for (target, core) in &cores {
+        let part = Part::of(core, *target);
+        let runs = part.levels.iter().any(|l| l.here());
+        assert_eq!(Jit::compile(core).is_ok(), runs, "{}", target.name());
     }
 }
 

@@ -28,6 +28,17 @@ fn schedule() -> Schedule {
     }
 }
 
+/// Small tiles of half panels.
+fn halves() -> Schedule {
+    Schedule {
+        nk: 32,
+        panel: 32,
+        key_step: 32,
+        panels: Panels::Half,
+        ..schedule()
+    }
+}
+
 /// Small tiles of a block of two warps, three stages of panels.
 fn blocks() -> Schedule {
     Schedule {
@@ -182,6 +193,7 @@ fn what_the_verifier_accepts_stays_within_bounds() {
             schedule(),
         ),
         (nest(Combine::Stream, true, false, false), blocks()),
+        (nest(Combine::Join, true, false, false), halves()),
     ];
     let (mut rejected, mut accepted, mut wrong) = (0, 0, Vec::new());
     for (nest, sched) in &nests {

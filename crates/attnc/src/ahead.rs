@@ -8,7 +8,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use attnc_codegen_cpu::{CodegenError, CpuTarget, Declared, Detect, Part, Program, compile_parts};
+use attnc_codegen_cpu::{
+    CodegenError, CpuTarget, Declared, Detect, Level, Part, Program, compile_parts,
+};
 use attnc_spec::{Operator, Precision};
 use attnc_tile::core::Core;
 
@@ -175,11 +177,20 @@ fn group(
     let header = attnc_codegen_cpu::header(&declared).into_bytes();
     let header = file(format!("{name}.h"), header);
     let operators: Vec<manifest::Entry<'_>> = members.iter().map(|m| m.entry()).collect();
+    let levels = targets.iter().map(|t| {
+        let all = members.iter().flat_map(|m| &m.levels);
+        let mut own: Vec<Level> = (all.filter(|(of, _)| of == t))
+            .flat_map(|(_, levels)| levels.iter().copied())
+            .collect();
+        own.sort();
+        own.dedup();
+        (*t, own)
+    });
     let manifest = manifest::manifest(
         &header,
         &Object {
             file: &object,
-            targets,
+            targets: &levels.collect::<Vec<_>>(),
         },
         &operators,
     )?;
@@ -194,6 +205,8 @@ struct Compiled<'o> {
     declared: Declared,
     /// Bytes that a worker needs, by target.
     workspaces: Vec<(CpuTarget, usize)>,
+    /// The levels of each of its parts.
+    levels: Vec<(CpuTarget, Vec<Level>)>,
 }
 
 impl Compiled<'_> {
@@ -223,17 +236,20 @@ fn compile<'o>(op: &'o Operator, targets: &[CpuTarget]) -> Result<Compiled<'o>, 
     let mut plan_bytes = 0;
     let mut cores = Vec::new();
     for target in CpuTarget::ALL {
-        let core = core(op, target)?;
-        plan_bytes = plan_bytes.max(attnc_codegen_cpu::plan_bytes(&core));
-        if targets.contains(&target) {
-            cores.push((target, core));
+        for core in programs(op, target)? {
+            plan_bytes = plan_bytes.max(attnc_codegen_cpu::plan_bytes(&core));
+            if targets.contains(&target) {
+                cores.push((target, core));
+            }
         }
     }
     let parts: Vec<Part<'_>> = cores.iter().map(|(t, c)| Part::of(c, *t)).collect();
     let program = compile_parts(&parts, Detect::Machine)?.with_hash(&hash);
-    let workspaces = cores
-        .iter()
-        .map(|(t, c)| (*t, attnc_codegen_cpu::workspace_bytes(c)));
+    let workspaces = targets.iter().map(|t| {
+        let own = cores.iter().filter(|(of, _)| of == t);
+        let bytes = own.map(|(_, c)| attnc_codegen_cpu::workspace_bytes(c));
+        (*t, bytes.max().unwrap_or(0))
+    });
     let declared = match cores.first() {
         Some((_, core)) => Declared {
             plan_bytes,
@@ -246,15 +262,18 @@ fn compile<'o>(op: &'o Operator, targets: &[CpuTarget]) -> Result<Compiled<'o>, 
         program,
         declared,
         workspaces: workspaces.collect(),
+        levels: (parts.iter())
+            .map(|p| (p.target, p.levels.to_vec()))
+            .collect(),
     })
 }
 
-/// All stages up to the core program.
-fn core(op: &Operator, target: CpuTarget) -> Result<Core, BuildError> {
+/// All stages up to the core programs.
+fn programs(op: &Operator, target: CpuTarget) -> Result<Vec<Core>, BuildError> {
     let choices = Choices::new(target.name());
     let all = || {
         let fused = pipeline::fuse(&pipeline::graph(op)?, &choices)?.graph;
-        pipeline::tile(&fused, &choices)
+        pipeline::tiles(&fused, &choices)
     };
     all().map_err(|source| BuildError::Compile {
         operator: op.name.clone(),

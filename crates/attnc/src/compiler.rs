@@ -3,9 +3,10 @@
 //!
 //! In: an [`Attention`], or the text of a later stage. Out: a [`Kernel`] for this machine, or the [`Engine`] of another backend.
 
-use attnc_codegen_cpu::Jit;
+use attnc_codegen_cpu::{CpuTarget, Jit};
 use attnc_graph::{Branch, Form, OpGraph, Precision};
 use attnc_tile::core::Core;
+use attnc_tile::step::Panels;
 
 use crate::attention::Attention;
 use crate::cache::entry::Artifact;
@@ -113,7 +114,8 @@ impl Compiler {
 
     /// All stages up to machine code for this machine.
     fn artifact(&self, source: &Source) -> Result<Artifact, EngineError> {
-        let (core, notes) = self.program(source, Backend::Cpu)?;
+        let (cores, notes) = self.programs(source, Backend::Cpu)?;
+        let core = best(cores);
         if core.target != self.choices.target {
             // Only the text of a tile program can name another target.
             return Err(EngineError::Unsupported {
@@ -151,7 +153,8 @@ impl Compiler {
             }
             (Backend::Cpu, _) => Ok(Box::new(self.kernel(source)?)),
             (Backend::InterpTile, _) => {
-                let (core, notes) = self.program(source, backend)?;
+                let (mut cores, notes) = self.programs(source, backend)?;
+                let core = cores.swap_remove(0);
                 Ok(Box::new(TileEngine::new(source.signature(), core, notes)))
             }
             (Backend::InterpGraph, _) => {
@@ -177,14 +180,15 @@ impl Compiler {
         }
     }
 
-    /// All stages up to the tile program, for `backend`, and remarks. A tile program is taken as it stands, for the target that it names.
-    fn program(
+    /// All stages up to the tile programs of the target, at least one, for `backend`, and remarks. A tile program is taken as it stands,
+    /// for the target that it names.
+    fn programs(
         &self,
         source: &Source,
         backend: Backend,
-    ) -> Result<(Core, Vec<String>), EngineError> {
+    ) -> Result<(Vec<Core>, Vec<String>), EngineError> {
         if let Source::Tile(core) = source {
-            return Ok(((**core).clone(), Vec::new()));
+            return Ok((vec![(**core).clone()], Vec::new()));
         }
         let graph = self.fused(source, backend)?;
         let refuse = |what: &str| EngineError::Unsupported {
@@ -201,8 +205,19 @@ impl Compiler {
             Plan::Share => unshared(&graph).into_iter().collect(),
             Plan::Auto | Plan::Each => Vec::new(),
         };
-        Ok((pipeline::tile(&graph, &self.choices)?, notes))
+        Ok((pipeline::tiles(&graph, &self.choices)?, notes))
     }
+}
+
+/// The last of a target's programs, at least one, that this machine runs: the most preferred. The first where it runs none, which then
+/// says why.
+fn best(mut cores: Vec<Core>) -> Core {
+    let runs = |core: &Core| {
+        let target = CpuTarget::of_name(&core.target);
+        target.is_some_and(|t| Jit::best_level(t, Panels::of(core)).is_some())
+    };
+    let best = cores.iter().rposition(runs).unwrap_or(0);
+    cores.swap_remove(best)
 }
 
 /// What to tell of the branches that stayed by themselves although sharing was asked for.

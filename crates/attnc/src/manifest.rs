@@ -3,7 +3,7 @@
 //!
 //! In: the files and operators of a group. Out: JSON, without times or paths.
 
-use attnc_codegen_cpu::{ABI, CpuTarget, Declared};
+use attnc_codegen_cpu::{ABI, CpuTarget, Declared, Level};
 use attnc_spec::Operator;
 use serde::Serialize;
 use serde_json::Value;
@@ -25,7 +25,8 @@ pub struct ManifestError(#[from] serde_json::Error);
 /// An object and what machines it is for.
 pub(crate) struct Object<'a> {
     pub(crate) file: &'a BuiltFile,
-    pub(crate) targets: &'a [CpuTarget],
+    /// Each with the levels of the bodies that the object's operators have for it.
+    pub(crate) targets: &'a [(CpuTarget, Vec<Level>)],
 }
 
 /// An operator of the object.
@@ -115,10 +116,9 @@ pub(crate) fn manifest(
     object: &Object<'_>,
     entries: &[Entry<'_>],
 ) -> Result<String, ManifestError> {
-    let targets = object.targets.iter().map(|t| TargetRow {
+    let targets = object.targets.iter().map(|(t, levels)| TargetRow {
         target: t.name(),
-        bodies: t
-            .levels()
+        bodies: levels
             .iter()
             .map(|l| BodyRow {
                 level: l.number(),
@@ -157,7 +157,10 @@ pub(crate) fn manifest(
         object: ObjectRow {
             file: row(object.file),
             form: "elf",
-            family: object.targets.first().map_or("", |t| t.family().name()),
+            family: object
+                .targets
+                .first()
+                .map_or("", |(t, _)| t.family().name()),
             targets: targets.collect(),
         },
         operators: operators.collect(),

@@ -6,7 +6,7 @@
 use attnc_codegen_cpu::{CodegenError, CpuTarget, Program};
 use attnc_graph::{GraphError, OpGraph};
 use attnc_rewrite::{CostModel, Options, RewriteError};
-use attnc_schedule::{LowerError, Schedule, ScheduleError};
+use attnc_schedule::{LowerError, Nest, Schedule, ScheduleError};
 use attnc_spec::Operator;
 use attnc_tile::core::Core;
 use attnc_tile::verify::{self, VerifyError};
@@ -112,8 +112,22 @@ pub fn cost(graph: &OpGraph, choices: &Choices, seq_len: u64) -> Cost {
 /// A graph that rewriting left without a kernel; a program that its verifier rejects.
 pub fn tile(fused: &OpGraph, choices: &Choices) -> Result<Core, CompileError> {
     let nest = attnc_schedule::nest(fused)?;
-    let sched = Schedule::of(&choices.target, &nest);
-    let core = attnc_schedule::lower(&nest, &sched)?;
+    scheduled(&nest, &Schedule::of(&choices.target, &nest))
+}
+
+/// fused graph -> core programs under all schedules of the target ([`Schedule::all`]): that of [`tile`] first, those that a machine should
+/// rather run behind it.
+///
+/// # Errors
+/// As for [`tile`].
+pub fn tiles(fused: &OpGraph, choices: &Choices) -> Result<Vec<Core>, CompileError> {
+    let nest = attnc_schedule::nest(fused)?;
+    let all = Schedule::all(&choices.target, &nest);
+    all.iter().map(|sched| scheduled(&nest, sched)).collect()
+}
+
+fn scheduled(nest: &Nest, sched: &Schedule) -> Result<Core, CompileError> {
+    let core = attnc_schedule::lower(nest, sched)?;
     verify::core(&core).map_err(CompileError::Verify)?;
     Ok(core)
 }

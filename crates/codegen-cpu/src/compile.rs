@@ -3,7 +3,8 @@
 //!
 //! In: a [`Core`] and a processor family. Out: a [`Program`]: bytes and relocations, the same for memory, object files and listings.
 
-use attnc_tile::core::{Buf, Core, Elem, Inst, QUERY_STEP, TileFn};
+use attnc_tile::core::{Core, Inst, QUERY_STEP, TileFn};
+use attnc_tile::step::Panels;
 use cranelift_codegen::Context;
 use cranelift_codegen::binemit::Reloc;
 use cranelift_codegen::control::ControlPlane;
@@ -26,6 +27,7 @@ use crate::fx::Fx;
 use crate::kernel::{Names, moves};
 use crate::layout::Layout;
 use crate::moves::Move;
+use crate::panels;
 use crate::program::{CodegenError, Data, Entries, Function, Program, Returns, signature};
 use crate::target::{CpuTarget, Level};
 use crate::tiles;
@@ -43,12 +45,12 @@ pub struct Part<'c> {
 }
 
 impl<'c> Part<'c> {
-    /// `core` at every level of `target`.
+    /// `core` at every level that `target` has for it.
     pub fn of(core: &'c Core, target: CpuTarget) -> Part<'c> {
         Part {
             core,
             target,
-            levels: target.levels(),
+            levels: target.levels_of(Panels::of(core)),
         }
     }
 }
@@ -177,9 +179,8 @@ fn block_only(core: &Core) -> Option<String> {
             return Some(format!("{x} {name}"));
         }
     }
-    let strange = |b: &&Buf| b.staged || b.elem == Elem::Data;
-    if let Some(b) = core.bufs.iter().find(strange) {
-        return Some(format!("the staged or unconverted buffer `{}`", b.name));
+    if let Some(b) = core.bufs.iter().find(|b| b.staged) {
+        return Some(format!("the staged buffer `{}`", b.name));
     }
     inside(&core.body).map(str::to_string)
 }
@@ -208,6 +209,9 @@ pub(crate) fn compile_for(
     for p in &parts {
         if let Some(what) = block_only(p.core) {
             return Err(CodegenError::Block { what });
+        }
+        if let Some(what) = panels::unknown(p.core) {
+            return Err(CodegenError::Panel { what });
         }
         if p.target.family() != first.target.family() {
             let (a, b) = (first.target.name(), p.target.name());

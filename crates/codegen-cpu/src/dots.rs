@@ -5,9 +5,11 @@
 //! sixteen registers with fused multiply-adds that overwrite a factor. The register allocator's fortune decides over a quarter of the
 //! speed, so this code stands in functions of its own, where nothing around it can change the outcome (`tests/spills.rs` watches it).
 
-use attnc_tile::core::{Core, OpKind, TileFn};
+use attnc_tensor::DType;
+use attnc_tile::core::{Core, Elem, Layout, OpKind, Tile, TileFn};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 
+use crate::convert::{Lanes, widen};
 use crate::fx::{F4, Fx};
 
 /// Rows of the largest register tile.
@@ -20,9 +22,64 @@ const UNROLL: i64 = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dot {
     /// `dst[0..rows, lanes]` = `rows` rows of keys times `b[dim, lanes]`; contracts the `dim` elements of a head.
-    Keys { rows: u32, dim: u32, mq: u32 },
+    Keys {
+        rows: u32,
+        dim: u32,
+        mq: u32,
+        panel: Panel,
+    },
     /// `dst[0..rows, lanes]` = `rows` columns of values times `b[count, lanes]`; contracts `count` keys.
-    Values { rows: u32, dim: u32, mq: u32 },
+    Values {
+        rows: u32,
+        dim: u32,
+        mq: u32,
+        panel: Panel,
+    },
+}
+
+/// How the factors that are broadcast stand in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Panel {
+    pub(crate) dtype: DType,
+    /// Bytes from one key to the next, and from one element of a head to the next.
+    pub(crate) key: i64,
+    pub(crate) d: i64,
+}
+
+impl Panel {
+    /// The panel that tile `a` of a function of `core` is.
+    pub(crate) fn of(core: &Core, f: &TileFn, a: Tile) -> Panel {
+        let ty = f.tiles.get(a.0 as usize).map(|(_, ty)| *ty);
+        let (dtype, layout) = match ty {
+            Some(ty) if ty.elem == Elem::Data => (core.dtype, ty.layout),
+            Some(_) | None => (DType::F32, Layout::Row),
+        };
+        let at = |key, d| layout.at(key, d, u64::from(f.head_dim)) as i64 * dtype.bytes() as i64;
+        Panel {
+            dtype,
+            key: at(1, 0),
+            d: at(0, 1),
+        }
+    }
+
+    /// The element at `p + off` in four lanes.
+    pub(crate) fn splat(self, fx: &mut Fx<'_>, p: Value, off: i64) -> Value {
+        let x = if self.dtype == DType::F32 {
+            fx.load(types::F32, p, off as i32)
+        } else {
+            let x = widen(fx, self.dtype, Lanes::One, p, off);
+            fx.bits(x, types::F32)
+        };
+        fx.b.ins().splat(F4, x)
+    }
+
+    /// Behind the name of a function, where the panel is not of floats in rows.
+    fn name(self) -> String {
+        match self.dtype {
+            DType::F32 => String::new(),
+            dtype => format!("_{dtype}_{}_{}", self.key, self.d),
+        }
+    }
 }
 
 impl Dot {
@@ -32,28 +89,42 @@ impl Dot {
     /// Name of its function.
     pub(crate) fn name(self) -> String {
         match self {
-            Dot::Keys { rows, dim, mq } => format!("dot_keys_{rows}_{dim}_{mq}"),
-            Dot::Values { rows, dim, mq } => format!("dot_values_{rows}_{dim}_{mq}"),
+            Dot::Keys {
+                rows,
+                dim,
+                mq,
+                panel,
+            } => format!("dot_keys_{rows}_{dim}_{mq}{}", panel.name()),
+            Dot::Values {
+                rows,
+                dim,
+                mq,
+                panel,
+            } => format!("dot_values_{rows}_{dim}_{mq}{}", panel.name()),
         }
     }
 
-    /// The dots that values of `dim` elements take: full register tiles, and one for the rest.
-    pub(crate) fn of_values(f: &TileFn) -> impl Iterator<Item = Dot> + use<> {
-        let (dim, mq) = (f.head_dim, f.mq);
+    /// The dots that values `a` take in a function of `core`: full register tiles, and one for the rest.
+    pub(crate) fn of_values(core: &Core, f: &TileFn, a: Tile) -> impl Iterator<Item = Dot> + use<> {
+        let (dim, mq, panel) = (f.head_dim, f.mq, Panel::of(core, f, a));
         let full = (dim >= MR).then_some(MR);
         let rest = (!dim.is_multiple_of(MR)).then_some(dim % MR);
-        full.into_iter()
-            .chain(rest)
-            .map(move |rows| Dot::Values { rows, dim, mq })
+        full.into_iter().chain(rest).map(move |rows| Dot::Values {
+            rows,
+            dim,
+            mq,
+            panel,
+        })
     }
 
-    /// The dot of keys of a function whose keys are padded to multiples of `key_step`: the largest register tile that divides it.
-    pub(crate) fn of_keys(f: &TileFn, key_step: u32) -> Dot {
-        let rows = (1..=MR).rev().find(|r| key_step.is_multiple_of(*r));
+    /// The dot of keys `a` in a function of `core`: the largest register tile that divides what keys are padded to.
+    pub(crate) fn of_keys(core: &Core, f: &TileFn, a: Tile) -> Dot {
+        let rows = (1..=MR).rev().find(|r| core.key_step.is_multiple_of(*r));
         Dot::Keys {
             rows: rows.unwrap_or(1),
             dim: f.head_dim,
             mq: f.mq,
+            panel: Panel::of(core, f, a),
         }
     }
 }
@@ -64,8 +135,8 @@ pub(crate) fn dots(core: &Core) -> Vec<Dot> {
     for f in &core.fns {
         for op in &f.body {
             let here: Vec<Dot> = match op.kind {
-                OpKind::DotKeys { .. } => vec![Dot::of_keys(f, core.key_step)],
-                OpKind::DotValues { only: None, .. } => Dot::of_values(f).collect(),
+                OpKind::DotKeys { a, .. } => vec![Dot::of_keys(core, f, a)],
+                OpKind::DotValues { a, only: None, .. } => Dot::of_values(core, f, a).collect(),
                 OpKind::DotValues { only: Some(_), .. }
                 | OpKind::Map { .. }
                 | OpKind::Reduce { .. }
@@ -89,25 +160,35 @@ struct Micro {
     a: (i64, i64),
     /// From one row of `b` and of `dst` to the next.
     pitch: i64,
+    panel: Panel,
 }
 
 /// Fills the function at the builder's entry.
 pub(crate) fn lower(fx: &mut Fx<'_>, dot: Dot, args: &[Value]) {
     let [a, b, dst, end, count] = [args[0], args[1], args[2], args[3], args[4]];
     let (m, fixed) = match dot {
-        Dot::Keys { rows, dim, mq } => (
+        Dot::Keys {
+            rows,
+            dim,
+            mq,
+            panel,
+        } => (
             Micro {
                 rows: i64::from(rows),
-                a: (i64::from(dim) * 4, 4),
+                a: (panel.key, panel.d),
                 pitch: i64::from(mq) * 4,
+                panel,
             },
             Some(i64::from(dim)),
         ),
-        Dot::Values { rows, dim, mq } => (
+        Dot::Values {
+            rows, mq, panel, ..
+        } => (
             Micro {
                 rows: i64::from(rows),
-                a: (4, i64::from(dim) * 4),
+                a: (panel.d, panel.key),
                 pitch: i64::from(mq) * 4,
+                panel,
             },
             None,
         ),
@@ -136,8 +217,7 @@ impl Micro {
         let mut out = acc.to_vec();
         for i in 0..self.rows {
             let i = if u % 2 == 0 { i } else { self.rows - 1 - i };
-            let x = fx.load(types::F32, a, (i * self.a.0 + u * self.a.1) as i32);
-            let x = fx.b.ins().splat(F4, x);
+            let x = self.panel.splat(fx, a, i * self.a.0 + u * self.a.1);
             let at = i as usize * 2;
             out[at] = fx.mul_add(x, b0, acc[at]);
             out[at + 1] = fx.mul_add(x, b1, acc[at + 1]);

@@ -5,6 +5,7 @@
 //! memory of the code lives as long as the `Jit`.
 
 use attnc_tile::core::Core;
+use attnc_tile::step::Panels;
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{FuncId, Linkage, Module, default_libcall_names};
 use target_lexicon::Triple;
@@ -101,7 +102,8 @@ impl Jit {
     pub fn compile(core: &Core) -> Result<Program, CodegenError> {
         let target = CpuTarget::of_name(&core.target)
             .ok_or_else(|| CodegenError::Foreigner(core.target.clone()))?;
-        let level = Jit::best_level(target).ok_or(CodegenError::OtherMachine(target.name()))?;
+        let level = Jit::best_level(target, Panels::of(core));
+        let level = level.ok_or(CodegenError::OtherMachine(target.name()))?;
         let part = Part {
             core,
             target,
@@ -110,9 +112,9 @@ impl Jit {
         compile_for(&[part], &Triple::host(), Detect::Trusted, false)
     }
 
-    /// The highest level of `target` that this machine has: the one that [`Jit::compile`] makes.
-    pub fn best_level(target: CpuTarget) -> Option<Level> {
-        let levels = target.levels().iter().filter(|l| l.here()).max();
+    /// The highest level that this machine has of those of `target` for such panels: the one that [`Jit::compile`] makes.
+    pub fn best_level(target: CpuTarget, panels: Panels) -> Option<Level> {
+        let levels = target.levels_of(panels).iter().filter(|l| l.here()).max();
         levels.copied().filter(|_| target.runs_here())
     }
 

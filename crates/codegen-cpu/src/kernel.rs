@@ -4,7 +4,7 @@
 //! In: a [`Core`], its layout, and the functions and data it may name. Out: the bodies of `plan` and `run`.
 
 use attnc_tensor::DType;
-use attnc_tile::core::{Arg, Bin, Core, Inst, Lie, OpKind, Place, Port, TileOp, Val, View};
+use attnc_tile::core::{Arg, Bin, Core, Elem, Inst, Lie, OpKind, Place, Port, TileOp, Val, View};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{FuncRef, GlobalValue, InstBuilder, Value, types};
 
@@ -195,7 +195,7 @@ impl<'a> Kernel<'a> {
                     self.get(fx, *live),
                     flag,
                 ];
-                self.call(fx, gather(self.names.core, *src, *lie), args);
+                self.call(fx, gather(self.names.core, *dst, *src, *lie), args);
             }
             // `compile` has refused programs with these.
             Inst::Inspect(..)
@@ -378,11 +378,16 @@ fn width_of(core: &Core, v: View) -> u32 {
     }
 }
 
-fn gather(core: &Core, v: View, lie: Lie) -> Move {
-    Move::Gather {
-        dtype: dtype_of(core, v),
-        lie,
-        width: width_of(core, v),
+fn gather(core: &Core, dst: Place, v: View, lie: Lie) -> Move {
+    let to = &core.bufs[dst.buf.0 as usize];
+    let (dtype, width) = (dtype_of(core, v), width_of(core, v));
+    match to.elem {
+        Elem::Data => Move::Keep {
+            dtype,
+            layout: to.layout,
+            width,
+        },
+        Elem::F32 | Elem::I64 => Move::Gather { dtype, lie, width },
     }
 }
 fn scatter(core: &Core, v: View, lie: Lie) -> Move {
@@ -411,7 +416,7 @@ pub(crate) fn moves(core: &Core) -> Vec<Move> {
 fn collect(core: &Core, code: &[Inst], out: &mut Vec<Move>) {
     for inst in code {
         let m = match inst {
-            Inst::Gather { src, lie, .. } => gather(core, *src, *lie),
+            Inst::Gather { dst, src, lie, .. } => gather(core, *dst, *src, *lie),
             Inst::Scatter { dst, lie, .. } => scatter(core, *dst, *lie),
             Inst::Fill { dst, .. } => fill(core, *dst),
             Inst::Floats { f, .. } => Move::Floats(*f),

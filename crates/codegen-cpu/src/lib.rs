@@ -21,6 +21,7 @@ mod layout;
 mod listing;
 mod moves;
 mod object;
+mod panels;
 mod program;
 mod stored;
 mod target;

@@ -5,18 +5,25 @@
 //! in registers. Several rows are then under way at once, which hides the latency of memory at large strides.
 
 use attnc_tensor::DType;
-use attnc_tile::core::{Core, CountFn, Lie, QUERY_STEP};
+use attnc_tile::core::{Core, CountFn, Layout, Lie, QUERY_STEP};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{ConstantData, InstBuilder, Value, types};
 
 use crate::convert::{Lanes, narrow, widen};
 use crate::fx::{F4, Fx};
+use crate::panels;
 
 /// A kind of move: everything about it that is known at compile time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Move {
     /// (dst, base, row bytes, idx, live, flag or 0).
     Gather { dtype: DType, lie: Lie, width: u32 },
+    /// The same in rows, of 16-bit elements as they are, laid out as the buffer is.
+    Keep {
+        dtype: DType,
+        layout: Layout,
+        width: u32,
+    },
     /// (base, row bytes, idx, live, src).
     Scatter { dtype: DType, lie: Lie, width: u32 },
     /// (base, row bytes, idx, live, bits of the value).
@@ -29,7 +36,7 @@ impl Move {
     /// Number of 64-bit parameters.
     pub(crate) fn params(self) -> usize {
         match self {
-            Move::Gather { .. } => 6,
+            Move::Gather { .. } | Move::Keep { .. } => 6,
             Move::Scatter { .. } | Move::Fill { .. } => 5,
             Move::Floats(_) => 3,
         }
@@ -43,6 +50,18 @@ impl Move {
         };
         match self {
             Move::Gather { dtype, lie, width } => format!("gather_{dtype}_{}_{width}", lies(lie)),
+            Move::Keep {
+                dtype,
+                layout,
+                width,
+            } => {
+                let layout = match layout {
+                    Layout::Row | Layout::St | Layout::Swz128 => "rows".to_string(),
+                    Layout::Padded { pitch } => format!("padded{pitch}"),
+                    Layout::Transposed { stride } => format!("transposed{stride}"),
+                };
+                format!("keep_{dtype}_{layout}_{width}")
+            }
             Move::Scatter { dtype, lie, width } => format!("scatter_{dtype}_{}_{width}", lies(lie)),
             Move::Fill { dtype, width } => format!("fill_{dtype}_{width}"),
             Move::Floats(f) => format!("floats_{f:?}").to_lowercase(),
@@ -54,6 +73,11 @@ impl Move {
 pub(crate) fn lower(fx: &mut Fx<'_>, m: Move, a: &[Value], core: &Core) {
     match m {
         Move::Gather { dtype, lie, width } => gather(fx, dtype, lie, width, a, core),
+        Move::Keep {
+            dtype,
+            layout,
+            width,
+        } => panels::gather(fx, dtype, layout, width, a, core),
         Move::Scatter { dtype, lie, width } => scatter(fx, dtype, lie, width, a),
         Move::Fill { dtype, width } => {
             let x = fx.b.ins().ireduce(types::I32, a[4]);
@@ -99,7 +123,13 @@ fn floats(fx: &mut Fx<'_>, f: CountFn, a: &[Value]) {
 }
 
 /// Address of row idx[i], and the index.
-fn row(fx: &mut Fx<'_>, base: Value, bytes: Value, idx: Value, i: Value) -> (Value, Value) {
+pub(crate) fn row(
+    fx: &mut Fx<'_>,
+    base: Value,
+    bytes: Value,
+    idx: Value,
+    i: Value,
+) -> (Value, Value) {
     let at = fx.mulc(i, 8);
     let at = fx.add(idx, at);
     let n = fx.load(types::I64, at, 0);
@@ -156,23 +186,25 @@ fn dims(
     some(fx, zero, &left, Lanes::One, state)
 }
 
+/// Units of `bytes` bytes, alternately from `a` and `b`, of the low or the high half of both.
+pub(crate) fn mix(fx: &mut Fx<'_>, a: Value, b: Value, bytes: i64, high: bool) -> Value {
+    let (a, b) = (fx.bits(a, types::I8X16), fx.bits(b, types::I8X16));
+    let start = if high { 8 } else { 0 };
+    let mask: Vec<u8> = (0..8 / bytes)
+        .flat_map(|i| {
+            [0, 16]
+                .into_iter()
+                .flat_map(move |side| (0..bytes).map(move |j| (side + start + i * bytes + j) as u8))
+        })
+        .collect();
+    let mask = fx.b.func.dfg.immediates.push(ConstantData::from(&mask[..]));
+    let y = fx.b.ins().shuffle(a, b, mask);
+    fx.bits(y, types::I32X4)
+}
+
 /// Turns four rows of four into four columns, and back.
 fn transpose(fx: &mut Fx<'_>, x: [Value; 4]) -> [Value; 4] {
-    let mut mix = |a: Value, b: Value, bytes: i64, high: bool| {
-        let (a, b) = (fx.bits(a, types::I8X16), fx.bits(b, types::I8X16));
-        // Units of `bytes` bytes, alternately from `a` and `b`, of the low or the high half of both.
-        let start = if high { 8 } else { 0 };
-        let mask: Vec<u8> = (0..8 / bytes)
-            .flat_map(|i| {
-                [0, 16].into_iter().flat_map(move |side| {
-                    (0..bytes).map(move |j| (side + start + i * bytes + j) as u8)
-                })
-            })
-            .collect();
-        let mask = fx.b.func.dfg.immediates.push(ConstantData::from(&mask[..]));
-        let y = fx.b.ins().shuffle(a, b, mask);
-        fx.bits(y, types::I32X4)
-    };
+    let mut mix = |a, b, bytes, high| mix(fx, a, b, bytes, high);
     let (a, b) = (mix(x[0], x[1], 4, false), mix(x[2], x[3], 4, false));
     let (c, d) = (mix(x[0], x[1], 4, true), mix(x[2], x[3], 4, true));
     [

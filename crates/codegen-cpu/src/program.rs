@@ -29,6 +29,12 @@ pub enum CodegenError {
         /// What the program says.
         what: String,
     },
+    /// Unconverted rows of tensors in a place where no kernel of ours takes them: edited text.
+    #[error("no CPU kernel takes {what}")]
+    Panel {
+        /// What the program says.
+        what: String,
+    },
     /// Cranelift has no back end for a family that we name: a bug of ours.
     #[error(transparent)]
     Target(cranelift_codegen::isa::LookupError),

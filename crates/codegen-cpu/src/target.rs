@@ -4,6 +4,7 @@
 //! In: a target's name. Out: Cranelift's code generators for it, one a level. Nothing here asks the machine this runs on, except
 //! [`CpuTarget::here`] and [`Level::here`].
 
+use attnc_tile::step::Panels;
 use cranelift_codegen::isa::{self, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::Triple;
@@ -179,7 +180,16 @@ impl CpuTarget {
         Family::here() == Some(self.family()) && self.levels().iter().any(|l| l.here())
     }
 
-    /// The levels that one program of this target holds, lowest first.
+    /// The levels at which this target compiles a program whose steps take these panels, lowest first. A target may have several
+    /// programs of one operator: AVX-512 takes half panels where it has instructions for them.
+    pub fn levels_of(self, panels: Panels) -> &'static [Level] {
+        match (self, panels) {
+            (CpuTarget::X86_64V4, Panels::Half) => &[Level::V4Bf16],
+            (_, Panels::Float | Panels::Half) => self.levels(),
+        }
+    }
+
+    /// The levels of the program that every operator has for this target, lowest first.
     pub fn levels(self) -> &'static [Level] {
         match self {
             CpuTarget::X86_64 => &[Level::Base, Level::Fma],

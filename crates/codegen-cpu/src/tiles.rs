@@ -11,7 +11,7 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{FuncRef, InstBuilder, Value, types};
 
 use crate::convert::{Lanes, round};
-use crate::dots::{Dot, MR};
+use crate::dots::{Dot, MR, Panel};
 use crate::fx::{F4, Fx, Pair, both};
 
 /// Bytes of a function's temporaries.
@@ -37,8 +37,7 @@ fn tile_bytes(f: &TileFn, t: TileTy) -> u64 {
 /// One function body under construction.
 struct Body<'f> {
     f: &'f TileFn,
-    dtype: DType,
-    key_step: u32,
+    core: &'f Core,
     dots: &'f [(Dot, FuncRef)],
     tiles: Vec<Value>,
     scalars: Vec<Value>,
@@ -71,8 +70,7 @@ pub(crate) fn lower(
     let groups = fx.groups(live_q, i64::from(QUERY_STEP));
     let body = Body {
         f,
-        dtype: core.dtype,
-        key_step: core.key_step,
+        core,
         dots,
         tiles,
         scalars: scalars.to_vec(),
@@ -228,11 +226,13 @@ impl Body<'_> {
     }
 
     fn dot_keys(&self, fx: &mut Fx<'_>, dst: Tile, a: Tile, b: Tile) {
-        let dot = Dot::of_keys(self.f, self.key_step);
-        let Dot::Keys { rows, .. } = dot else { return };
+        let dot = Dot::of_keys(self.core, self.f, a);
+        let Dot::Keys { rows, panel, .. } = dot else {
+            return;
+        };
         let blocks = fx.groups(self.live_k, i64::from(rows));
         fx.upto(blocks, |fx, kb| {
-            let from = fx.mulc(kb, i64::from(rows * self.f.head_dim) * 4);
+            let from = fx.mulc(kb, i64::from(rows) * panel.key);
             let from = fx.add(self.ptr(a), from);
             let to = fx.mulc(kb, i64::from(rows) * self.pitch());
             let to = fx.add(self.ptr(dst), to);
@@ -242,14 +242,17 @@ impl Body<'_> {
 
     fn dot_values(&self, fx: &mut Fx<'_>, dst: Tile, a: Tile, b: Tile) {
         let mut first = 0;
-        for dot in Dot::of_values(self.f) {
-            let Dot::Values { rows, dim, .. } = dot else {
+        for dot in Dot::of_values(self.core, self.f, a) {
+            let Dot::Values {
+                rows, dim, panel, ..
+            } = dot
+            else {
                 continue;
             };
             let end = if rows == MR { dim / MR * MR } else { dim };
             let (lo, hi) = (fx.int(i64::from(first)), fx.int(i64::from(end)));
             fx.each(lo, hi, i64::from(rows), |fx, row| {
-                let column = fx.mulc(row, 4);
+                let column = fx.mulc(row, panel.d);
                 let column = fx.add(self.ptr(a), column);
                 let to = fx.mulc(row, self.pitch());
                 let to = fx.add(self.ptr(dst), to);
@@ -261,19 +264,18 @@ impl Body<'_> {
 
     /// `dot_values` without the products that `only` hides: one row and two vectors at a time, selection after the product.
     fn dot_visible(&self, fx: &mut Fx<'_>, dst: Tile, a: Tile, b: Tile, only: Tile) {
-        let d = i64::from(self.f.head_dim);
-        let n = fx.int(d);
+        let panel = Panel::of(self.core, self.f, a);
+        let n = fx.int(i64::from(self.f.head_dim));
         fx.upto(n, |fx, x| {
             self.each_group(fx, |fx, j| {
                 let zero = fx.splat(0.0);
                 let (lo, one) = (fx.int(0), fx.int(1));
                 let acc = fx.carry([lo, self.live_k, one], &[zero, zero], |fx, k, acc| {
-                    let row = fx.mulc(k, d * 4);
-                    let col = fx.mulc(x, 4);
+                    let row = fx.mulc(k, panel.key);
+                    let col = fx.mulc(x, panel.d);
                     let at = fx.add(row, col);
                     let at = fx.add(self.ptr(a), at);
-                    let v = fx.load(types::F32, at, 0);
-                    let v = fx.b.ins().splat(F4, v);
+                    let v = panel.splat(fx, at, 0);
                     let off = fx.mulc(k, self.pitch());
                     let off = fx.add(off, j);
                     let (pb, po) = (fx.add(self.ptr(b), off), fx.add(self.ptr(only), off));
@@ -409,7 +411,7 @@ impl Body<'_> {
             }),
             Expr::Data(a) => x(fx, a).map(|a| {
                 let a = fx.bits(a, types::I32X4);
-                let a = round(fx, self.dtype, Lanes::Four, a);
+                let a = round(fx, self.core.dtype, Lanes::Four, a);
                 fx.bits(a, F4)
             }),
             Expr::IfEq(a, b, c, d) => {

@@ -242,26 +242,40 @@ impl Schedule {
         }
     }
 
-    /// The default of a target for a nest. On CPUs [`Schedule::portable`]: what a chunk remembers beside its states leaves room for half as many rows.
+    /// The schedules of a target for a nest: the first for every machine of it, each other for those that can do more, in order of
+    /// preference. Which machines these are is the backend's: `x86_64-v4` takes pairs of bf16 where there is AVX512-BF16.
+    pub fn all(target: &str, nest: &Nest) -> Vec<Schedule> {
+        let mut all = vec![Schedule::of(target, nest)];
+        if target == "x86_64-v4" && nest.dtype == DType::Bf16 {
+            all.push(Schedule::half(target, nest.head_dim, nest.branches()).fit(nest));
+        }
+        all
+    }
+
+    /// The default of a target for a nest.
     pub fn of(target: &str, nest: &Nest) -> Schedule {
         if target.starts_with("sm_") {
             return Schedule::sm_80(target, nest.head_dim, nest.dtype);
         }
-        let branches = nest.groups.iter().map(|g| g.terms.len()).sum();
-        let mut s = match target {
-            "x86_64-v3" | "x86_64-v4" | "x86_64-amx" => {
-                Schedule::wide(target, nest.head_dim, branches)
-            }
-            _ => Schedule::portable(target, nest.head_dim, branches),
+        let (head_dim, branches) = (nest.head_dim, nest.branches());
+        let s = match target {
+            "x86_64-amx" if nest.dtype == DType::Bf16 => Schedule::half(target, head_dim, branches),
+            "x86_64-v3" | "x86_64-v4" | "x86_64-amx" => Schedule::wide(target, head_dim, branches),
+            _ => Schedule::portable(target, head_dim, branches),
         };
+        s.fit(nest)
+    }
+
+    /// What a chunk remembers beside its states leaves room for half as many rows.
+    fn fit(mut self, nest: &Nest) -> Schedule {
         match nest.combine {
-            Combine::Mix { .. } => s.chunk /= 2,
+            Combine::Mix { .. } => self.chunk /= 2,
             Combine::Stream | Combine::Join | Combine::Merge => {}
         }
         if nest.many() {
-            s.chunk /= 2;
+            self.chunk /= 2;
         }
-        s
+        self
     }
 }
 
@@ -274,6 +288,10 @@ fn gcd(a: i64, b: i64) -> i64 {
 pub(crate) const FEW: usize = 16;
 
 impl Nest {
+    fn branches(&self) -> usize {
+        self.groups.iter().map(|g| g.terms.len()).sum()
+    }
+
     /// Whether so many groups come together that their sum is compensated.
     pub(crate) fn many(&self) -> bool {
         self.groups.len() > FEW

@@ -50,6 +50,14 @@ impl DType {
             DType::F16 => Elem::to_f32(<f16 as Elem>::from_f32(x)),
         }
     }
+
+    /// The number that 16 bits of memory are: an element, or the upper half of one of [`DType::F32`] whose lower half is zero.
+    pub fn of_bits(self, bits: u16) -> f32 {
+        match self {
+            DType::F32 | DType::Bf16 => Elem::to_f32(bf16::from_bits(bits)),
+            DType::F16 => Elem::to_f32(f16::from_bits(bits)),
+        }
+    }
 }
 
 impl fmt::Display for DType {

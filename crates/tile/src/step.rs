@@ -11,7 +11,7 @@
 mod sums;
 
 use crate::core::{
-    Axis, Elem, Expr, Guard, Layout, OpKind, Red, Scalar, Tile, TileFn, TileOp, TileTy,
+    Axis, Core, Elem, Expr, Guard, Layout, OpKind, Red, Scalar, Tile, TileFn, TileOp, TileTy,
 };
 pub use sums::{join, mix, normalize, open, settle};
 
@@ -47,6 +47,18 @@ pub enum Panels {
     /// next. Weights are rounded to the operator's dtype before they are summed and before they meet values, so that what multiplies
     /// values and what divides the sum are the same numbers.
     Half,
+}
+
+impl Panels {
+    /// What the functions of a program take.
+    pub fn of(core: &Core) -> Panels {
+        let mut tiles = core.fns.iter().flat_map(|f| &f.tiles);
+        if tiles.any(|(_, ty)| ty.elem == Elem::Data) {
+            Panels::Half
+        } else {
+            Panels::Float
+        }
+    }
 }
 
 /// Elements of a half row that matrix instructions take at a time.

@@ -7,7 +7,8 @@
 
 use std::fmt::Write;
 
-use attnc_codegen_cpu::{CpuTarget, Jit};
+use attnc_codegen_cpu::{CpuTarget, Jit, Level};
+use attnc_tile::step::Panels;
 use sha2::{Digest, Sha256};
 
 use crate::pipeline::{Choices, Plan};
@@ -41,7 +42,10 @@ impl Key {
             without,
             proof: _,
         } = choices;
-        let level = Jit::best_level(CpuTarget::of_name(target)?)?;
+        let cpu = CpuTarget::of_name(target)?;
+        let level = Jit::best_level(cpu, Panels::Float)?;
+        // What else the machine can do decides which of the target's programs is compiled.
+        let half = Jit::best_level(cpu, Panels::Half).map_or("", Level::name);
         let plan = match plan {
             Plan::Auto => "auto",
             Plan::Share => "share",
@@ -62,6 +66,7 @@ impl Key {
             os,
             target,
             level.name(),
+            half,
             plan,
             stage,
             &content,

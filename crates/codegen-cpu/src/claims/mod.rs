@@ -106,9 +106,11 @@ pub(crate) fn of_move(level: Level, kind: Move, core: &Core) -> Result<Option<Ve
             stride,
             limit: 0,
         })?)),
-        Move::Gather { .. } | Move::Scatter { .. } | Move::Fill { .. } | Move::Floats(_) => {
-            Ok(None)
-        }
+        Move::Gather { .. }
+        | Move::Keep { .. }
+        | Move::Scatter { .. }
+        | Move::Fill { .. }
+        | Move::Floats(_) => Ok(None),
     }
 }
 
