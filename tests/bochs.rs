@@ -72,7 +72,7 @@ fn operator() -> Operator {
         heads: 2,
         kv_heads: 1,
         head_dim: 9,
-        dtype: DType::F32,
+        dtype: DType::Bf16,
         precision: Precision::Standard,
         causal: true,
         scale: 0.3,
@@ -81,11 +81,18 @@ fn operator() -> Operator {
     }
 }
 
-fn core(target: CpuTarget) -> Core {
+/// The programs for a target, each with what it needs.
+fn cores(target: CpuTarget) -> Vec<(Core, CpuTarget)> {
     let choices = Choices::new(target.name());
     let graph = pipeline::graph(&operator()).expect("a graph");
     let fused = pipeline::fuse(&graph, &choices).expect("rewriting ends");
-    pipeline::tile(&fused.graph, &choices).expect("a program")
+    let cores = pipeline::tiles(&fused.graph, &choices).expect("programs");
+    cores.into_iter().map(|c| (c, target)).collect()
+}
+
+fn compile(cores: &[(Core, CpuTarget)], detect: Detect) -> Program {
+    let parts: Vec<Part<'_>> = cores.iter().map(|(c, t)| Part::of(c, *t)).collect();
+    compile_parts(&parts, detect).expect("code")
 }
 
 /// The body that ran, and the bits that it gave.
@@ -106,9 +113,8 @@ fn every_processor_runs_the_body_that_fits_it() {
     let targets = CpuTarget::ALL
         .into_iter()
         .filter(|t| t.family() == Family::X86_64);
-    let cores: Vec<(Core, CpuTarget)> = targets.map(|t| (core(t), t)).collect();
+    let cores: Vec<(Core, CpuTarget)> = targets.flat_map(cores).collect();
     let parts: Vec<Part<'_>> = cores.iter().map(|(c, t)| Part::of(c, *t)).collect();
-    let joined = |detect| compile_parts(&parts, detect).expect("code");
     // What a body gives alone, on a processor that has everything.
     let alone = |level: Level| {
         let part = parts.iter().find(|p| p.levels.contains(&level));
@@ -128,7 +134,7 @@ fn every_processor_runs_the_body_that_fits_it() {
     assert!(base != v3 && v3 != v4 && base != v4);
     let highest = |most: Level| levels.iter().filter(|l| **l <= most).max().copied();
     let system = |p: Processor, xcr0| Processor { xcr0, ..p };
-    let program = joined(Detect::Machine);
+    let program = compile(&cores, Detect::Machine);
     for (p, most) in [
         (SANDY_BRIDGE, Level::Base),
         (system(HASWELL, SSE), Level::Base),
@@ -147,7 +153,7 @@ fn every_processor_runs_the_body_that_fits_it() {
     }
     // What a program is told counts, whatever the processor has.
     for told in &levels {
-        let program = joined(Detect::Told(told.needs()));
+        let program = compile(&cores, Detect::Told(told.needs()));
         let (ran, bits) = run(&program, &SAPPHIRE_RAPIDS_TILES).unwrap_or_else(|e| panic!("{e}"));
         let same = |l: Level| l.needs() == told.needs();
         assert!(
@@ -162,9 +168,8 @@ fn a_processor_without_any_body_is_told_so() {
     if !there() {
         return;
     }
-    let core = core(CpuTarget::X86_64V4);
-    let part = [Part::of(&core, CpuTarget::X86_64V4)];
-    let asking = compile_parts(&part, Detect::Machine).expect("code");
+    let cores = cores(CpuTarget::X86_64V4);
+    let asking = compile(&cores, Detect::Machine);
     for p in [
         SANDY_BRIDGE,
         HASWELL,
@@ -176,7 +181,7 @@ fn a_processor_without_any_body_is_told_so() {
         assert_eq!(run(&asking, &p), Err(Refused::Plan(ERROR_MACHINE)), "{p:?}");
     }
     // The test above can fail: code that does not ask stops there.
-    let trusting = compile_parts(&part, Detect::Trusted).expect("code");
+    let trusting = compile(&cores, Detect::Trusted);
     match run(&trusting, &HASWELL) {
         Err(Refused::Stopped(Stopped::Fault(f, _))) => assert_eq!(f.vector, 6),
         other => panic!("{other:?}"),
@@ -191,18 +196,22 @@ fn arithmetic_of_the_caller_neither_counts_nor_changes() {
         return;
     }
     let (flush, upwards, masks) = (0x8040, 0x4000, 0x1f80);
-    let core = core(CpuTarget::X86_64V4);
-    let program = compile_parts(&[Part::of(&core, CpuTarget::X86_64V4)], Detect::Machine);
-    let program = program.expect("code");
-    let want = run(&program, &SKYLAKE_X).unwrap_or_else(|e| panic!("{e}"));
-    for mxcsr in [
-        MXCSR | flush,
-        MXCSR | upwards,
-        MXCSR & !masks,
-        flush | upwards,
+    for (target, p) in [
+        (CpuTarget::X86_64V4, SKYLAKE_X),
+        (CpuTarget::X86_64V4, SAPPHIRE_RAPIDS),
+        (CpuTarget::X86_64Amx, SAPPHIRE_RAPIDS_AMX),
     ] {
-        let p = Processor { mxcsr, ..SKYLAKE_X };
-        let got = run(&program, &p).unwrap_or_else(|e| panic!("{mxcsr:#x}: {e}"));
-        assert!(got == want, "{mxcsr:#x}");
+        let program = compile(&cores(target), Detect::Machine);
+        let want = run(&program, &p).unwrap_or_else(|e| panic!("{e}"));
+        for mxcsr in [
+            MXCSR | flush,
+            MXCSR | upwards,
+            MXCSR & !masks,
+            flush | upwards,
+        ] {
+            let p = Processor { mxcsr, ..p };
+            let got = run(&program, &p).unwrap_or_else(|e| panic!("{mxcsr:#x}: {e}"));
+            assert!(got == want, "{mxcsr:#x}");
+        }
     }
 }

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use attnc_codegen_cpu::{CpuTarget, Level};
+use attnc_codegen_cpu::CpuTarget;
 use serde::Serialize;
 
 pub use image::{Arg, Buffer, Called, Fault, Image, Ran, Stopped};
@@ -120,13 +120,13 @@ pub const SAPPHIRE_RAPIDS_DENIED: Processor = Processor {
     ..SAPPHIRE_RAPIDS_AMX
 };
 
-/// The processors that a target is for, the least demanding first, each with the highest level that it has.
-pub fn processors(target: CpuTarget) -> &'static [(&'static Processor, Level)] {
+/// The processors that a target is for, the least demanding first: one for every body that it may have.
+pub fn processors(target: CpuTarget) -> &'static [&'static Processor] {
     match target {
-        CpuTarget::X86_64 => &[(&SANDY_BRIDGE, Level::Base), (&HASWELL, Level::Fma)],
-        CpuTarget::X86_64V3 => &[(&HASWELL, Level::V3)],
-        CpuTarget::X86_64V4 => &[(&SKYLAKE_X, Level::V4), (&SAPPHIRE_RAPIDS, Level::V4Bf16)],
-        CpuTarget::X86_64Amx => &[(&SAPPHIRE_RAPIDS_AMX, Level::Amx)],
+        CpuTarget::X86_64 => &[&SANDY_BRIDGE, &HASWELL],
+        CpuTarget::X86_64V3 => &[&HASWELL],
+        CpuTarget::X86_64V4 => &[&SKYLAKE_X, &SAPPHIRE_RAPIDS],
+        CpuTarget::X86_64Amx => &[&SAPPHIRE_RAPIDS_AMX],
         CpuTarget::Aarch64 => &[],
     }
 }
