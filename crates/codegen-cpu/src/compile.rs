@@ -407,7 +407,7 @@ impl Unit {
                 tiles::lower(&mut u.fx, f, core, &dots, &u.args);
             })
         };
-        let Some(claim) = claims::of(body.level, f, core.key_step)? else {
+        let Some(claim) = claims::of(body.level, f, core)? else {
             return Ok((portable()?, (QUERY_STEP, core.key_step)));
         };
         let mut relocs = Vec::new();

@@ -13,7 +13,7 @@ use target_lexicon::Triple;
 use crate::compile::{Part, compile_for};
 use crate::detect::{self, Detect};
 use crate::features::{Feature, Features};
-use crate::layout::{Args, LEVEL, Layout};
+use crate::layout::{Args, Layout};
 use crate::program::{CodegenError, Program, signature};
 use crate::target::{CpuTarget, Family, Level};
 
@@ -198,8 +198,7 @@ impl Jit {
 
     /// The body that `plan` has chosen; none for what is no plan.
     pub fn level(&self, plan: &[u64]) -> Option<Level> {
-        let kept = plan.get(LEVEL as usize / 8)?;
-        Level::ALL.into_iter().find(|l| l.number() as u64 == *kept)
+        Level::of_plan(plan)
     }
 
     /// Runs the tasks first..last; 0 or a negative code.

@@ -10,8 +10,9 @@ use std::fmt::Write;
 
 use attnc_tile::core::Core;
 use capstone::Capstone;
-use capstone::arch::{BuildsCapstone, BuildsCapstoneSyntax, arm64, x86};
+use capstone::arch::{BuildsCapstone, arm64};
 use cranelift_module::ModuleRelocTarget;
+use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter, MemorySizeOptions};
 
 use crate::compile::{Part, compile_for};
 use crate::detect::Detect;
@@ -59,7 +60,7 @@ struct Parts {
 /// # Errors
 /// When the disassembler fails: a bug of ours.
 pub fn asm(p: &Program) -> Result<String, CodegenError> {
-    let cs = disassembler(p.target)?;
+    let mut reader = Reader::of(p.target.family())?;
     let mut s = format!("; {}\n", p.target.name());
     for d in &p.data {
         let _ = writeln!(s, "\n{}:", d.name);
@@ -69,7 +70,7 @@ pub fn asm(p: &Program) -> Result<String, CodegenError> {
         }
     }
     for f in &p.functions {
-        let parts = take_apart(&cs, p.target, f)?;
+        let parts = take_apart(&mut reader, p.target, f)?;
         print(&mut s, p, f, &parts);
     }
     Ok(s)
@@ -80,10 +81,10 @@ pub fn asm(p: &Program) -> Result<String, CodegenError> {
 /// # Errors
 /// When the disassembler fails: a bug of ours.
 pub fn census(p: &Program) -> Result<[usize; 3], CodegenError> {
-    let cs = disassembler(p.target)?;
+    let mut reader = Reader::of(p.target.family())?;
     let mut n = [0; 3];
     for f in &p.functions {
-        let parts = take_apart(&cs, p.target, f)?;
+        let parts = take_apart(&mut reader, p.target, f)?;
         let first = constants(p.target, f, &parts).first().copied();
         let mut at = 0;
         while at < f.bytes.len() {
@@ -103,19 +104,70 @@ pub fn census(p: &Program) -> Result<[usize; 3], CodegenError> {
     Ok(n)
 }
 
-fn disassembler(target: CpuTarget) -> Result<Capstone, CodegenError> {
-    Ok(match target.family() {
-        Family::X86_64 => Capstone::new()
-            .x86()
-            .mode(x86::ArchMode::Mode64)
-            .syntax(x86::ArchSyntax::Intel)
-            .build()?,
-        Family::Aarch64 => Capstone::new().arm64().mode(arm64::ArchMode::Arm).build()?,
-    })
+/// What knows the instructions of a family.
+enum Reader {
+    X86(Box<IntelFormatter>),
+    Arm(Capstone),
+}
+
+impl Reader {
+    fn of(family: Family) -> Result<Reader, CodegenError> {
+        Ok(match family {
+            Family::X86_64 => {
+                let mut words = IntelFormatter::new();
+                let o = words.options_mut();
+                o.set_hex_prefix("0x");
+                o.set_hex_suffix("");
+                o.set_uppercase_hex(false);
+                o.set_space_after_operand_separator(true);
+                o.set_space_between_memory_add_operators(true);
+                o.set_memory_size_options(MemorySizeOptions::Always);
+                o.set_rip_relative_addresses(true);
+                o.set_show_branch_size(false);
+                o.set_branch_leading_zeros(false);
+                o.set_signed_immediate_operands(true);
+                Reader::X86(Box::new(words))
+            }
+            Family::Aarch64 => {
+                Reader::Arm(Capstone::new().arm64().mode(arm64::ArchMode::Arm).build()?)
+            }
+        })
+    }
+
+    /// The instruction that begins at `at`; none where there is none.
+    fn read(&mut self, bytes: &[u8], at: usize) -> Result<Option<Decoded>, CodegenError> {
+        match self {
+            Reader::X86(words) => {
+                let mut decoder =
+                    Decoder::with_ip(64, &bytes[at..], at as u64, DecoderOptions::NONE);
+                let i = decoder.decode();
+                if i.is_invalid() {
+                    return Ok(None);
+                }
+                let (mut mnemonic, mut operands) = (String::new(), String::new());
+                words.format_mnemonic(&i, &mut mnemonic);
+                words.format_all_operands(&i, &mut operands);
+                let len = i.len();
+                Ok(Some(Decoded {
+                    len,
+                    mnemonic,
+                    operands,
+                }))
+            }
+            Reader::Arm(words) => {
+                let found = words.disasm_count(&bytes[at..], at as u64, 1)?;
+                Ok(found.first().map(|i| Decoded {
+                    len: i.len(),
+                    mnemonic: i.mnemonic().unwrap_or_default().to_string(),
+                    operands: i.op_str().unwrap_or_default().to_string(),
+                }))
+            }
+        }
+    }
 }
 
 /// Follows control from the entry through every jump.
-fn take_apart(cs: &Capstone, target: CpuTarget, f: &Function) -> Result<Parts, CodegenError> {
+fn take_apart(reader: &mut Reader, target: CpuTarget, f: &Function) -> Result<Parts, CodegenError> {
     let mut parts = Parts {
         code: BTreeMap::new(),
         targets: BTreeSet::new(),
@@ -123,12 +175,8 @@ fn take_apart(cs: &Capstone, target: CpuTarget, f: &Function) -> Result<Parts, C
     let mut todo = vec![0];
     while let Some(mut at) = todo.pop() {
         while at < f.bytes.len() && !parts.code.contains_key(&at) {
-            let found = cs.disasm_count(&f.bytes[at..], at as u64, 1)?;
-            let Some(i) = found.first() else { break };
-            let i = Decoded {
-                len: i.len(),
-                mnemonic: i.mnemonic().unwrap_or_default().to_string(),
-                operands: i.op_str().unwrap_or_default().to_string(),
+            let Some(i) = reader.read(&f.bytes, at)? else {
+                break;
             };
             let (len, jump, ends) = (i.len, jump(target, &i), ends(target, &i.mnemonic));
             parts.code.insert(at, i);

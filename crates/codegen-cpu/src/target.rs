@@ -10,6 +10,7 @@ use cranelift_codegen::settings::{self, Configurable};
 use target_lexicon::Triple;
 
 use crate::features::{Feature, Features};
+use crate::layout::LEVEL;
 use crate::program::CodegenError;
 
 /// A processor family: one instruction set, one object file.
@@ -99,6 +100,12 @@ impl Level {
     /// Whether this machine has it, as one of its family.
     pub fn here(self) -> bool {
         Features::here().has(self.needs())
+    }
+
+    /// The level that a filled plan structure names; none for what is no plan.
+    pub fn of_plan(plan: &[u64]) -> Option<Level> {
+        let kept = plan.get(LEVEL as usize / 8)?;
+        Level::ALL.into_iter().find(|l| l.number() as u64 == *kept)
     }
 
     /// The number that the plan keeps.

@@ -6,10 +6,10 @@
 
 use attnc_tensor::DType;
 use iced_x86::code_asm::{
-    AsmMemoryOperand, AsmRegister64, AsmRegisterXmm, AsmRegisterYmm, AsmRegisterZmm, CodeAssembler,
-    CodeLabel, dword_ptr, eax, get_xmm, get_ymm, get_zmm, k1, k2, ptr, xmm0,
+    AsmMemoryOperand, AsmRegister64, AsmRegisterK, AsmRegisterXmm, AsmRegisterYmm, AsmRegisterZmm,
+    CodeAssembler, CodeLabel, dword_ptr, eax, get_xmm, get_ymm, get_zmm, k1, k2, k3, k4, ptr, xmm0,
 };
-use iced_x86::{IcedError, Register};
+use iced_x86::{Code, IcedError, Instruction, Register};
 
 /// Width of the vectors of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,9 @@ pub(crate) struct Asm {
     a: CodeAssembler,
     failed: Option<IcedError>,
 }
+
+/// The masks that comparisons write, one a vector of a group.
+const MASKS: [AsmRegisterK; 3] = [k1, k2, k3];
 
 pub(super) fn zmm(v: V) -> AsmRegisterZmm {
     get_zmm(Register::ZMM0 + u32::from(v.0)).unwrap_or(iced_x86::code_asm::zmm0)
@@ -141,6 +144,9 @@ impl Asm {
 
     pub(crate) fn bind(&mut self, label: &mut CodeLabel) {
         let r = self.a.set_label(label);
+        self.keep(r);
+        // An instruction of no bytes: the next one may have a label of its own.
+        let r = self.a.zero_bytes();
         self.keep(r);
     }
 
@@ -277,6 +283,51 @@ impl Asm {
         self.keep(r);
     }
 
+    /// d += the products of x's and y's pairs of bf16 (512 bits).
+    pub(crate) fn multiply_pairs(&mut self, d: V, x: V, y: V) {
+        let r = self.a.vdpbf16ps(zmm(d), zmm(x), zmm(y));
+        self.keep(r);
+    }
+
+    /// Pairs of the upper halves of `even` and of `odd`, whose lower halves are zeros, into `odd`; `even` is overwritten (512 bits). A
+    /// shift by bytes is a shuffle, which leaves the multipliers' port alone; what it moves from lane to lane are those zeros.
+    pub(crate) fn merge_pair(&mut self, even: V, odd: V) {
+        self.scalar(|a| {
+            a.vpsrldq(zmm(even), zmm(even), 2)?;
+            a.vpord(zmm(odd), zmm(odd), zmm(even))
+        });
+    }
+
+    /// Mask 1 + `v` = the lanes where x > y (512 bits).
+    pub(crate) fn exceeds(&mut self, v: usize, x: V, y: V) {
+        const GREATER: i32 = 0x1e;
+        let r = self.a.vcmpps(MASKS[v], zmm(x), zmm(y), GREATER);
+        self.keep(r);
+    }
+
+    /// Jumps where none of the first `n` of those masks has a lane; writes K4.
+    pub(crate) fn unless_any(&mut self, n: usize, to: CodeLabel) {
+        self.scalar(|a| {
+            a.kmovw(k4, k1)?;
+            for k in &MASKS[1..n] {
+                a.korw(k4, k4, *k)?;
+            }
+            a.kortestw(k4, k4)?;
+            a.jz(to)
+        });
+    }
+
+    /// d = x in the lanes of mask 1 + `v` (512 bits).
+    pub(crate) fn copy_where(&mut self, v: usize, d: V, x: V) {
+        let to = match v {
+            0 => zmm(d).k1(),
+            1 => zmm(d).k2(),
+            _ => zmm(d).k3(),
+        };
+        let r = self.a.vmovaps(to, zmm(x));
+        self.keep(r);
+    }
+
     /// All 64-bit lanes = one integer in memory.
     pub(crate) fn broadcast_position(&mut self, d: V, base: AsmRegister64) {
         let r = match self.width {
@@ -313,6 +364,40 @@ impl Asm {
                     a.vblendvps(ymm(d), ymm(d), ymm(low), x)
                 });
             }
+        }
+    }
+
+    /// The instructions of `vectors` and of `tiles`, each in their order, neither with labels: tiles among vectors in proportion to how
+    /// long the tile unit is busy with them, a product four times as long as anything else.
+    pub(crate) fn weave(&mut self, vectors: Asm, tiles: Asm) {
+        let weight = |i: &Instruction| match i.code() {
+            Code::VEX_Tdpbf16ps_tmm_tmm_tmm => 8,
+            _ => 2,
+        };
+        for part in [&vectors, &tiles] {
+            if let Some(e) = &part.failed {
+                self.failed.get_or_insert_with(|| e.clone());
+            }
+        }
+        let (vectors, tiles) = (vectors.a.instructions(), tiles.a.instructions());
+        let whole: usize = tiles.iter().map(weight).sum();
+        let mut rest = vectors;
+        let mut busy = 0;
+        for i in tiles {
+            let r = self.a.add_instruction(*i);
+            self.keep(r);
+            busy += weight(i);
+            let due = vectors.len() * busy / whole;
+            let (now, later) = rest.split_at(due - (vectors.len() - rest.len()));
+            for i in now {
+                let r = self.a.add_instruction(*i);
+                self.keep(r);
+            }
+            rest = later;
+        }
+        for i in rest {
+            let r = self.a.add_instruction(*i);
+            self.keep(r);
         }
     }
 

@@ -8,6 +8,7 @@ mod asm;
 mod columns;
 mod exp2;
 mod frame;
+mod half;
 mod log2;
 mod maps;
 mod narrow;
@@ -23,6 +24,7 @@ use iced_x86::IcedError;
 use crate::moves::Move;
 use crate::target::Level;
 use asm::Width;
+use half::Engine;
 
 /// Machine code in place of a tile function.
 pub(crate) struct Claim {
@@ -33,11 +35,11 @@ pub(crate) struct Claim {
     pub(crate) steps: (u32, u32),
 }
 
-/// The claim of `f` at `level`, in a program whose keys are padded to multiples of `key_step`.
+/// The claim of `f`, a function of `core`, at `level`.
 ///
 /// # Errors
 /// An instruction that does not exist: a bug of ours.
-pub(crate) fn of(level: Level, f: &TileFn, key_step: u32) -> Result<Option<Claim>, IcedError> {
+pub(crate) fn of(level: Level, f: &TileFn, core: &Core) -> Result<Option<Claim>, IcedError> {
     let Some(width) = width(level) else {
         return Ok(None);
     };
@@ -45,22 +47,47 @@ pub(crate) fn of(level: Level, f: &TileFn, key_step: u32) -> Result<Option<Claim
         return Ok(Some(Claim {
             bytes,
             portable: None,
-            steps: (width.lanes(), key_step),
+            steps: (width.lanes(), core.key_step),
         }));
     }
-    let fits = |p: &Parameters| {
-        p.extents.panels == Panels::Float
-            && key_step.is_multiple_of(step::KEY_STEP)
-            && step::claims(p, width)
-    };
-    let Some(p) = recognise(f).filter(fits) else {
+    let Some(p) = recognise(f) else {
         return Ok(None);
     };
-    let (bytes, portable) = step::emit(&p, width)?;
+    match p.extents.panels {
+        Panels::Float => of_floats(width, &p, core.key_step),
+        Panels::Half if core.dtype == DType::Bf16 => of_pairs(level, &p, core.key_step),
+        Panels::Half => Ok(None),
+    }
+}
+
+/// Over panels of f32.
+fn of_floats(width: Width, p: &Parameters, key_step: u32) -> Result<Option<Claim>, IcedError> {
+    if !key_step.is_multiple_of(step::KEY_STEP) || !step::claims(p, width) {
+        return Ok(None);
+    }
+    let (bytes, portable) = step::emit(p, width)?;
     Ok(Some(Claim {
         bytes,
         portable: Some(portable),
         steps: (width.lanes(), step::rows(width)),
+    }))
+}
+
+/// Over packed panels of bf16.
+fn of_pairs(level: Level, p: &Parameters, key_step: u32) -> Result<Option<Claim>, IcedError> {
+    let engine = match level {
+        Level::Base | Level::Fma | Level::V3 | Level::V4 => return Ok(None),
+        Level::V4Bf16 => Engine::Pairs,
+        Level::Amx => Engine::Tiles,
+    };
+    if !key_step.is_multiple_of(half::KEY_STEP) || !half::claims(p, engine) {
+        return Ok(None);
+    }
+    let (bytes, portable) = half::emit(p, engine)?;
+    Ok(Some(Claim {
+        bytes,
+        portable: Some(portable),
+        steps: (half::LANES, half::KEY_STEP),
     }))
 }
 

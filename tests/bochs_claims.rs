@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! The claims of `step` over packed bf16 panels, by themselves in Bochs' CPU: products of pairs by vectors (AVX512-BF16) and by matrix
+//! tiles (AMX).
+//!
+//! In: states, queries, panels, counts, positions, with poison wherever nothing may be read or nothing may come of it. Out: agreement with
+//! the softmax in float64, guards untouched, and the portable body where that is asked for.
+
+use attnc::pipeline::{self, Choices, Plan};
+use attnc::{Backend, Inputs, Outcome, Signature};
+use attnc_codegen_cpu::{CpuTarget, Detect, Level, Part, Program, compile_parts};
+use attnc_schedule::Schedule;
+use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
+use attnc_tensor::DType;
+use attnc_tests::bochs::{
+    Processor, SAPPHIRE_RAPIDS, SAPPHIRE_RAPIDS_AMX, SAPPHIRE_RAPIDS_DENIED, SAPPHIRE_RAPIDS_TILES,
+    SKYLAKE_X, forward, there, tile_function,
+};
+use attnc_tests::engines::Engine;
+use attnc_tests::random::Case as Whole;
+use attnc_tile::core::Core;
+use attnc_tile::step::PAIRS;
+use half::bf16;
+use iced_x86::{CpuidFeature as C, Decoder, DecoderOptions};
+
+const SCALE: f64 = 0.25;
+
+const ENGINES: [(Level, CpuTarget, Processor); 2] = [
+    (Level::V4Bf16, CpuTarget::X86_64V4, SAPPHIRE_RAPIDS),
+    (Level::Amx, CpuTarget::X86_64Amx, SAPPHIRE_RAPIDS_TILES),
+];
+
+fn operator(head_dim: u32, causal: bool, branches: &[(u64, u64)]) -> Operator {
+    let branch = |(w, dilation): &(u64, u64)| Branch {
+        segment: Segment::Finite(*w),
+        dilation: *dilation,
+    };
+    Operator {
+        name: "op".into(),
+        heads: 2,
+        kv_heads: 1,
+        head_dim,
+        dtype: DType::Bf16,
+        precision: Precision::Standard,
+        causal,
+        scale: SCALE,
+        profile: Profile::PAPER,
+        branches: branches.iter().map(branch).collect(),
+    }
+}
+
+/// A program over half panels, and its core.
+fn program(head_dim: u32, causal: bool, (level, target): (Level, CpuTarget)) -> (Core, Program) {
+    let op = operator(head_dim, causal, &[(512, 1)]);
+    let choices = Choices::new(target.name());
+    let graph = pipeline::graph(&op).expect("a graph");
+    let fused = pipeline::fuse(&graph, &choices).expect("rewriting ends");
+    let nest = attnc_schedule::nest(&fused.graph).expect("a nest");
+    let sched = Schedule::half(target.name(), head_dim, 1);
+    let core = attnc_schedule::lower(&nest, &sched).expect("a program");
+    let part = Part {
+        core: &core,
+        target,
+        levels: &[level],
+    };
+    let program = compile_parts(&[part], Detect::Trusted).expect("code");
+    (core, program)
+}
+
+/// Numbers of a fixed sequence.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        self.0 >> 33
+    }
+    /// Between -`most` and `most`, in bf16.
+    fn signed(&mut self, most: f32) -> bf16 {
+        let x = self.next() as f32 / (1u64 << 31) as f32;
+        bf16::from_f32((2.0 * x - 1.0) * most)
+    }
+}
+
+/// What a claim is called with, besides the state.
+struct Block {
+    q: Vec<u8>,
+    k: Vec<u8>,
+    v: Vec<u8>,
+    t: Vec<u8>,
+    kpos: Vec<u8>,
+    qpos: Vec<u8>,
+    /// Weighted scores in the exponent's units by key and lane, and values.
+    scores: Vec<Vec<f64>>,
+    values: Vec<Vec<f64>>,
+}
+
+fn bytes<const N: usize>(x: impl IntoIterator<Item = [u8; N]>) -> Vec<u8> {
+    x.into_iter().flatten().collect()
+}
+
+/// How much of a block lives, whether it is `mixed`, and how large its keys are.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    live_q: usize,
+    live_k: usize,
+    mixed: bool,
+    large: f32,
+}
+
+fn block(core: &Core, causal: bool, c: Case, q: &[Vec<bf16>], n: &mut Numbers) -> Block {
+    let step = core.fns.iter().find(|f| f.name == "step").expect("a step");
+    let (mq, nk, d) = (step.mq as usize, step.nk as usize, step.head_dim as usize);
+    let pitch = d.next_multiple_of(PAIRS as usize);
+    let padded = c.live_k.next_multiple_of(PAIRS as usize);
+    // What is behind the padded keys, and the lanes behind the live ones, is never to be seen.
+    let mut keys = vec![bf16::NAN; nk * pitch];
+    let mut columns = vec![bf16::NAN; d * nk];
+    keys[..padded * pitch].fill(bf16::ZERO);
+    let (mut k, mut v) = (Vec::new(), Vec::new());
+    for key in 0..c.live_k {
+        k.push((0..d).map(|_| n.signed(c.large)).collect::<Vec<_>>());
+        v.push((0..d).map(|_| n.signed(1.0)).collect::<Vec<_>>());
+        keys[key * pitch..][..d].copy_from_slice(&k[key]);
+    }
+    for (i, column) in columns.chunks_mut(nk).enumerate() {
+        column[..padded].fill(bf16::ZERO);
+        for (x, v) in column.iter_mut().zip(&v) {
+            *x = v[i];
+        }
+    }
+    let t: Vec<f32> = (0..mq)
+        .map(|_| match n.next() % 8 {
+            0 => f32::NEG_INFINITY,
+            x => (x % 3) as f32,
+        })
+        .collect();
+    let kpos: Vec<i64> = (0..nk).map(|_| (n.next() % 400) as i64).collect();
+    let qpos: Vec<i64> = (0..mq as i64).map(|i| 3 * i + 50).collect();
+    let scores = (0..c.live_k).map(|key| {
+        let of = |lane: usize| {
+            if causal && c.mixed && kpos[key] > qpos[lane] {
+                return f64::NEG_INFINITY;
+            }
+            let dot = |x: &[bf16], y: &[bf16]| -> f64 {
+                x.iter().zip(y).map(|(x, y)| x.to_f64() * y.to_f64()).sum()
+            };
+            // Scores and counts are in base 2 here.
+            dot(&k[key], &q[lane]) * SCALE * std::f64::consts::LOG2_E + f64::from(t[lane])
+        };
+        (0..c.live_q).map(of).collect()
+    });
+    let scores = scores.collect();
+    let mut rows = vec![f32::NAN; d * mq];
+    for (lane, q) in q.iter().enumerate().take(c.live_q) {
+        for (i, x) in q.iter().enumerate() {
+            rows[i * mq + lane] = x.to_f32();
+        }
+    }
+    Block {
+        q: bytes(rows.iter().map(|x| x.to_le_bytes())),
+        k: bytes(keys.iter().map(|x| x.to_le_bytes())),
+        v: bytes(columns.iter().map(|x| x.to_le_bytes())),
+        t: bytes(t.iter().map(|x| x.to_le_bytes())),
+        kpos: bytes(kpos.iter().map(|x| x.to_le_bytes())),
+        qpos: bytes(qpos.iter().map(|x| x.to_le_bytes())),
+        scores,
+        values: v
+            .iter()
+            .map(|v| v.iter().map(|x| x.to_f64()).collect())
+            .collect(),
+    }
+}
+
+fn floats(bytes: &[u8]) -> Vec<f64> {
+    let words = bytes.chunks_exact(4);
+    let floats = words.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    floats.map(f64::from).collect()
+}
+
+/// Runs `cases` one behind the other on one state by the function `name`; yields m, l and o as they are then, and the blocks.
+fn steps(
+    (core, program): &(Core, Program),
+    (name, p): (&str, &Processor),
+    causal: bool,
+    careful: bool,
+    cases: &[Case],
+) -> (Vec<Vec<u8>>, Vec<Block>) {
+    let step = core.fns.iter().find(|f| f.name == "step").expect("a step");
+    let (mq, d) = (step.mq as usize, step.head_dim as usize);
+    let mut n = Numbers(u64::from(step.head_dim));
+    let q: Vec<Vec<bf16>> = (0..mq)
+        .map(|_| (0..d).map(|_| n.signed(2.0)).collect())
+        .collect();
+    let mut state = vec![
+        bytes(vec![f32::MIN.to_le_bytes(); mq]),
+        vec![0; mq * 4],
+        vec![0; d * mq * 4],
+    ];
+    let mut blocks = Vec::new();
+    for c in cases {
+        let b = block(core, causal, *c, &q, &mut n);
+        let inputs = [&b.q, &b.k, &b.v, &b.t, &b.kpos, &b.qpos];
+        let tiles: Vec<Vec<u8>> = state.iter().chain(inputs).cloned().collect();
+        let scalars = [
+            c.live_q as i64,
+            c.live_k as i64,
+            i64::from(c.mixed),
+            i64::from(careful),
+        ];
+        let after = tile_function(program, name, &tiles, &scalars, p);
+        let mut after = after.unwrap_or_else(|e| panic!("{name} {d} {c:?}: {e}"));
+        assert!(after[3..] == tiles[3..], "{name} {d} {c:?} wrote an input");
+        after.truncate(3);
+        state = after;
+        blocks.push(b);
+    }
+    (state, blocks)
+}
+
+/// Compares what a state says with the softmax in float64.
+fn judge(what: &str, live_q: usize, mq: usize, state: &[Vec<u8>], blocks: &[Block]) {
+    let [m, l, o] = [0, 1, 2].map(|i| floats(&state[i]));
+    let d = o.len() / mq;
+    for lane in 0..live_q {
+        let all = blocks
+            .iter()
+            .flat_map(|b| b.scores.iter().zip(&b.values))
+            .map(|(s, v)| (s[lane], v));
+        let most = all.clone().map(|x| x.0).fold(f64::NEG_INFINITY, f64::max);
+        if most == f64::NEG_INFINITY {
+            let empty = l[lane] == 0.0 && (0..d).all(|i| o[i * mq + lane] == 0.0);
+            assert!(empty, "{what}: lane {lane} sees nothing");
+            continue;
+        }
+        let weights: Vec<_> = all.map(|(s, v)| ((s - most).exp2(), v)).collect();
+        let sum: f64 = weights.iter().map(|x| x.0).sum();
+        let lse = m[lane] + l[lane].log2();
+        let off = (lse - most - sum.log2()).abs();
+        // Weights are rounded to 8 bits: half a unit of 2^-7 in the logarithm, and what the accumulators lose.
+        assert!(
+            off < 2f64.powi(-8) * 1.5,
+            "{what}: lane {lane}, lse off by {off}"
+        );
+        let mut bound = 0.0f64;
+        let mut worst = 0.0f64;
+        for i in 0..d {
+            let want: f64 = weights.iter().map(|(w, v)| w * v[i]).sum::<f64>() / sum;
+            let size: f64 = weights.iter().map(|(w, v)| w * v[i].abs()).sum::<f64>() / sum;
+            worst = worst.max((o[i * mq + lane] / l[lane] - want).abs());
+            bound = bound.max(size * 2f64.powi(-8));
+        }
+        assert!(worst <= bound, "{what}: lane {lane}, {worst} > {bound}");
+    }
+}
+
+/// Every shape of the tails: of the head, of lanes, of keys.
+#[test]
+fn claims_of_half_panels_agree_with_the_softmax() {
+    if !there() {
+        return;
+    }
+    let heads = [
+        1, 2, 15, 16, 17, 31, 32, 33, 48, 64, 80, 100, 128, 160, 255, 256,
+    ];
+    for (level, target, processor) in ENGINES {
+        for (i, head_dim) in heads.into_iter().enumerate() {
+            let causal = i % 2 == 1;
+            let made = program(head_dim, causal, (level, target));
+            let step = made
+                .0
+                .fns
+                .iter()
+                .find(|f| f.name == "step")
+                .expect("a step");
+            let (mq, nk) = (step.mq as usize, step.nk as usize);
+            let live_q = [96, 64, 49, 33, 32, 17, 16, 1][i % 8];
+            let keys = [nk, 64, 33, 97, 1, 32, 65, 63][i / 2 % 8].min(nk);
+            let case = |live_k, large| Case {
+                live_q,
+                live_k,
+                mixed: i % 4 == 1,
+                large,
+            };
+            // The second block has larger scores: the reference exponent rises.
+            let cases = [case(keys, 1.0), case(nk - keys / 2, 4.0)];
+            let name = format!("attnc_op.{}.step.claim", level.name());
+            let (state, blocks) = steps(&made, (&name, &processor), causal, false, &cases);
+            judge(
+                &format!("{} {head_dim}", level.name()),
+                live_q,
+                mq,
+                &state,
+                &blocks,
+            );
+        }
+    }
+}
+
+/// Decodes every claim: no instruction of a level is beyond what the level asks the processor for.
+#[test]
+fn no_claim_has_an_instruction_beyond_its_level() {
+    let baseline = [C::X64, C::INTEL8086, C::INTEL386, C::CMOV, C::SSE, C::SSE2];
+    let vectors = [C::AVX, C::AVX2, C::FMA];
+    let wide = [C::AVX512F, C::AVX512BW, C::AVX512DQ, C::AVX512VL];
+    for (level, target, _) in ENGINES {
+        let mut allowed = [&baseline[..], &vectors, &wide, &[C::AVX512_BF16]].concat();
+        if level == Level::Amx {
+            allowed.extend([C::AMX_TILE, C::AMX_BF16]);
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for head_dim in [1, 8, 24, 31, 33, 48, 64, 65, 96, 128, 200, 256] {
+            let (_, program) = program(head_dim, head_dim % 2 == 0, (level, target));
+            let claimed = |(name, _): &(&str, &[u8])| name.ends_with(".step.claim");
+            let mut claims = program.functions().filter(claimed);
+            let (name, bytes) = claims.next().expect("a claim");
+            for i in &mut Decoder::new(64, bytes, DecoderOptions::NONE) {
+                assert!(!i.is_invalid(), "{name} {head_dim}: {:#x}", i.ip());
+                for f in i.cpuid_features() {
+                    assert!(allowed.contains(f), "{name} {head_dim}: {:?}", i.mnemonic());
+                    seen.insert(format!("{f:?}"));
+                }
+            }
+        }
+        // What a level is there for is used.
+        let last = allowed.last().expect("some");
+        assert!(seen.contains(&format!("{last:?}")), "{}", level.name());
+    }
+}
+
+/// What a claim leaves to the portable body is that body's result to the bit.
+#[test]
+fn careful_blocks_go_to_the_portable_body() {
+    if !there() {
+        return;
+    }
+    for (level, target, processor) in ENGINES {
+        let made = program(24, true, (level, target));
+        let case = Case {
+            live_q: 40,
+            live_k: 70,
+            mixed: true,
+            large: 1.0,
+        };
+        let run = |what: &str, careful| {
+            let name = format!("attnc_op.{}.{what}", level.name());
+            steps(&made, (&name, &processor), true, careful, &[case]).0
+        };
+        let portable = run("step", true);
+        assert!(run("step.claim", true) == portable);
+        assert!(run("step.claim", false) != portable);
+    }
+}
+
+/// One object for all targets: every processor gets the body of its own, tiles only where Linux grants them, and each agrees with the
+/// oracle.
+#[test]
+fn whole_programs_in_bf16_agree_with_the_oracle_on_every_processor() {
+    if !there() {
+        return;
+    }
+    let of_level = [
+        (SKYLAKE_X, Level::V4),
+        (SAPPHIRE_RAPIDS, Level::V4Bf16),
+        (SAPPHIRE_RAPIDS_DENIED, Level::V4Bf16),
+        (SAPPHIRE_RAPIDS_AMX, Level::Amx),
+    ];
+    for (head_dim, causal) in [(32, false), (20, true), (64, true)] {
+        let op = operator(head_dim, causal, &[(100, 1), (200, 2)]);
+        let mut cores = Vec::new();
+        for target in [CpuTarget::X86_64V4, CpuTarget::X86_64Amx] {
+            let choices = Choices::new(target.name());
+            let fused = pipeline::fuse(&pipeline::graph(&op).expect("a graph"), &choices);
+            let fused = fused.expect("rewriting ends").graph;
+            let all = pipeline::tiles(&fused, &choices).expect("programs");
+            cores.extend(all.into_iter().map(|core| (core, target)));
+        }
+        let parts: Vec<Part<'_>> = cores.iter().map(|(c, t)| Part::of(c, *t)).collect();
+        let joined = compile_parts(&parts, Detect::Machine).expect("code");
+        let case = Whole {
+            op: op.clone(),
+            batch: 1,
+            seq_len: 230,
+            seed: 5,
+        };
+        let x = Inputs::generate(&Signature::from(&op), 1, 230, 5).expect("small");
+        let mut seen = Vec::new();
+        for (p, level) in of_level {
+            let got = forward(&joined, &op, &x, &p).unwrap_or_else(|e| panic!("{level:?}: {e}"));
+            let part = parts.iter().find(|part| part.levels.contains(&level));
+            let alone = [*part.expect("a part of that level")];
+            let alone = compile_parts(&alone, Detect::Trusted).expect("code");
+            // By itself: on a processor that has it.
+            let has = match level {
+                Level::Amx => SAPPHIRE_RAPIDS_TILES,
+                _ => SAPPHIRE_RAPIDS,
+            };
+            let same = forward(&alone, &op, &x, &has).unwrap_or_else(|e| panic!("{level:?}: {e}"));
+            let bits = |o: &Outcome| [o.out.bytes(), o.lse.bytes()].concat();
+            assert!(bits(&got) == bits(&same), "{level:?} is another body");
+            let engine = Engine::new(Backend::Cpu, Some(Plan::Auto), 1);
+            if let Err(e) = engine.judge(&case, &x, &got) {
+                panic!("{head_dim} {level:?}: {e}");
+            }
+            seen.push(bits(&got));
+        }
+        // Were all bodies one, none of this would tell them apart.
+        assert!(seen[0] != seen[1] && seen[1] == seen[2] && seen[2] != seen[3]);
+    }
+}
