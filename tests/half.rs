@@ -203,6 +203,36 @@ fn an_unfused_softmax_agrees_with_the_oracle() {
     }
 }
 
+/// Sums are over rounded weights: log-sum-exps of machine code and interpreter are as close as sums in f32, and farther from those of
+/// weights in f32 than these are from each other.
+#[test]
+fn weights_are_rounded_before_they_are_summed() {
+    let case = Case {
+        op: operator(16, DType::Bf16, false),
+        batch: 1,
+        seq_len: 134,
+        seed: 4,
+    };
+    let x = inputs(&case).expect("small");
+    let half = core(&case.op, Plan::Share, &[]).expect("a program");
+    let want = interpreted(&half, &x).expect("runs");
+    let most = |a: &Outcome, b: &Outcome| {
+        let (a, b) = (a.lse.to_f64(), b.lse.to_f64());
+        let far = a.iter().zip(b.iter()).map(|(a, b)| (a - b).abs());
+        far.fold(0.0, f64::max)
+    };
+    for (level, jit) in compiled(&half) {
+        let far = most(&run(&jit, &case.op, &x), &want);
+        assert!(far < 1e-5, "{}: {far}", level.name());
+    }
+    let graph = pipeline::graph(&case.op).expect("a graph");
+    let choices = Choices::new("x86_64");
+    let fused = pipeline::fuse(&graph, &choices).expect("fused");
+    let float = pipeline::tile(&fused.graph, &choices).expect("a program");
+    let far = most(&interpreted(&float, &x).expect("runs"), &want);
+    assert!(far > 1e-4, "{far}");
+}
+
 /// Puts `what` into every element of some token.
 fn damage(t: &mut Tensor, token: usize, what: f32) {
     let shape = t.shape().to_vec();
@@ -288,7 +318,8 @@ fn panels_take_about_64_kib() {
     }
 }
 
-/// Tensor rows 7 to 43 as packed keys and values, looked at element by element, with what fills them up, over what was there before.
+/// Tensor rows 7 to 43 as packed keys and values, looked at element by element, with what fills them up, over what was there before: other
+/// keys, and behind each row the keys of a gather that began a row's width later.
 #[test]
 fn panels_are_laid_out_as_their_layout_says() {
     for head_dim in [5u32, 8, 12, 40] {
@@ -335,6 +366,7 @@ fn panels_are_laid_out_as_their_layout_says() {
               gather q[0] cols {mq} = q(0, 0) at list[0] live {d}
               gather k[0] rows = k(0, 0) at list[0] live {nk}
               gather k[{}] rows = k(0, 0) at list[0] live {nk}
+              gather k[{d}] rows = k(0, 0) at list[0] live {nk}
               gather v[0] rows = v(0, 0) at list[0] live {nk}
               gather k[0] rows = k(0, 0) at list[7] live {live} flag care[0]
               gather v[0] rows = v(0, 0) at list[7] live {live} flag care[0]

@@ -25,10 +25,7 @@ fn refused(kind: &str, facts: &str, bufs: &str, body: &str) -> Option<CodegenErr
         body {{ {body} }}"
     );
     let core = attnc_tile::parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    match compile(&core, CpuTarget::X86_64) {
-        Ok(_) => None,
-        Err(e) => Some(e),
-    }
+    compile(&core, CpuTarget::X86_64).err()
 }
 
 #[test]
