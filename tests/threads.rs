@@ -71,14 +71,12 @@ fn bits_are_the_same(op: &Operator, plan: Plan) {
             let stats = attnc_runtime::launch(&code, launch, &|_, _| ControlFlow::Continue(()))
                 .expect("runs");
             assert!(stats.tasks > 100, "{} tasks", stats.tasks);
-            assert_eq!(stats.worker_tasks.len(), threads);
-            assert!(
-                stats.worker_tasks.iter().all(|n| *n > 0),
-                "{:?}",
-                stats.worker_tasks
-            );
-            assert_eq!(stats.worker_tasks.iter().sum::<i64>(), stats.tasks);
-            assert_eq!(stats.worker_madds.iter().sum::<u64>(), stats.madds);
+            assert_eq!(stats.workers.len(), threads);
+            let all = &stats.workers;
+            assert!(all.iter().all(|w| w.tasks > 0), "{all:?}");
+            assert!(all.iter().all(|w| !w.busy.is_zero()), "{all:?}");
+            assert_eq!(all.iter().map(|w| w.tasks).sum::<i64>(), stats.tasks);
+            assert_eq!(all.iter().map(|w| w.madds).sum::<u64>(), stats.madds);
             let got = (out.bytes().to_vec(), lse.bytes().to_vec());
             match &first {
                 None => first = Some(got),

@@ -52,6 +52,12 @@ impl Case {
         Case::new(name, 32768, &fields, &branches)
     }
 
+    /// Four heads of 64 and branches of one's own.
+    pub fn small(name: &str, fields: &str, branches: &[(u64, u64)], seq_len: u64) -> Case {
+        let fields = format!("heads = 4, head_dim = 64, {fields}");
+        Case::new(name, seq_len, &fields, branches)
+    }
+
     /// The geometric schedule: w = 1024 * 2^i up to N, r = 2^i, 2 heads of 64; N = 1024 * 2^`last`.
     pub fn geometric(last: u32) -> Case {
         let branches: Vec<(u64, u64)> = (0..=last).map(|i| (1024 << i, 1 << i)).collect();

@@ -5,7 +5,7 @@ use std::env;
 use std::error::Error;
 use std::path::PathBuf;
 
-use attnc::{AttentionFile, CpuTarget};
+use attnc::{AttentionFile, BuildOptions, CpuTarget};
 
 const SOURCE: &str = "../local.attn";
 
@@ -19,7 +19,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .filter(|t| t.family().name() == family)
         .collect();
     let file = AttentionFile::load(SOURCE)?;
-    let built = attnc::build(file.attentions(), &targets, Some("operators"))?;
+    let options = BuildOptions {
+        bundle: Some("operators"),
+        ..BuildOptions::default()
+    };
+    let built = attnc::build(file.attentions(), &targets, &options)?;
     for path in built.write(&out)? {
         // The name tells whether it is for one target or for several.
         if path.extension().is_some_and(|e| e == "o") {

@@ -15,8 +15,10 @@ use attnc_spec::{Operator, Precision};
 use attnc_tile::core::Core;
 
 use crate::attention::Attention;
+use crate::compiler::Compiler;
 use crate::manifest::{self, ManifestError, Object};
 use crate::pipeline::{self, Choices, CompileError};
+use crate::tune::{TuneFile, Tuning};
 use crate::writing::{WriteError, make_folder, write_all};
 
 /// Why operators cannot be compiled ahead of time.
@@ -73,16 +75,42 @@ pub struct BuiltFile {
     pub bytes: Vec<u8>,
 }
 
+/// What there is to choose of a build.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BuildOptions<'a> {
+    /// All operators in one object of that name.
+    pub bundle: Option<&'a str>,
+    /// Where plans and sizes of schedules are taken from, if it has them.
+    pub tune: Option<&'a TuneFile>,
+}
+
+/// What a tune file had to do with an operator's code for a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltTuning {
+    /// The operator.
+    pub operator: String,
+    /// The target.
+    pub target: CpuTarget,
+    /// What was taken.
+    pub tuning: Tuning,
+}
+
 /// The files of a build: for every operator, or for the bundle, object, header, manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
     files: Vec<BuiltFile>,
+    tuning: Vec<BuiltTuning>,
 }
 
 impl Built {
     /// Every file, in a fixed order.
     pub fn files(&self) -> &[BuiltFile] {
         &self.files
+    }
+
+    /// What a tune file had to do with each operator and target.
+    pub fn tuning(&self) -> &[BuiltTuning] {
+        &self.tuning
     }
 
     /// Writes all files into `folder`, which is made if it is not there: all of them or none. Yields where they are.
@@ -99,14 +127,14 @@ impl Built {
     }
 }
 
-/// Compiles every operator for all of `targets`, one family; `bundle` puts all operators into one object of that name. What a build
-/// script does:
+/// Compiles every operator for all of `targets`, one family. What a build script does:
 ///
 /// ```
-/// use attnc::{AttentionFile, CpuTarget};
+/// use attnc::{AttentionFile, BuildOptions, CpuTarget};
 ///
 /// let file = AttentionFile::parse("attention local { heads = 2, head_dim = 8, branch { segment = 64 } }")?;
-/// let built = attnc::build(file.attentions(), &[CpuTarget::X86_64, CpuTarget::X86_64V3], None)?;
+/// let targets = [CpuTarget::X86_64, CpuTarget::X86_64V3];
+/// let built = attnc::build(file.attentions(), &targets, &BuildOptions::default())?;
 /// let names: Vec<&str> = built.files().iter().map(|f| f.name.as_str()).collect();
 /// assert_eq!(names, ["local.o", "local.h", "local.json"]);
 /// # let folder = tempfile::tempdir()?;
@@ -120,8 +148,9 @@ impl Built {
 pub fn build(
     attentions: &[Attention],
     targets: &[CpuTarget],
-    bundle: Option<&str>,
+    options: &BuildOptions<'_>,
 ) -> Result<Built, BuildError> {
+    let bundle = options.bundle;
     let mut targets = targets.to_vec();
     targets.sort_by_key(|t| CpuTarget::ALL.iter().position(|other| other == t));
     targets.dedup();
@@ -142,7 +171,9 @@ pub fn build(
             return Err(BuildError::Twice(op.name.clone()));
         }
     }
-    let compiled = operators.iter().map(|op| compile(op, &targets));
+    let compiled = operators
+        .iter()
+        .map(|op| compile(op, &targets, options.tune));
     let compiled: Vec<Compiled<'_>> = compiled.collect::<Result<_, _>>()?;
     let groups: Vec<(&str, Vec<&Compiled<'_>>)> = match bundle {
         Some(name) => vec![(name, compiled.iter().collect())],
@@ -154,7 +185,11 @@ pub fn build(
     for (name, members) in groups {
         files.extend(group(name, &members, &targets)?);
     }
-    Ok(Built { files })
+    let tuning = compiled.iter().flat_map(|c| c.tuning.iter().cloned());
+    Ok(Built {
+        files,
+        tuning: tuning.collect(),
+    })
 }
 
 /// Object, header and manifest of operators that stand together.
@@ -205,6 +240,7 @@ struct Compiled<'o> {
     declared: Declared,
     /// Bytes that a worker needs, by target.
     workspaces: Vec<(CpuTarget, usize)>,
+    tuning: Vec<BuiltTuning>,
     /// The levels of each of its parts.
     levels: Vec<(CpuTarget, Vec<Level>)>,
 }
@@ -219,7 +255,11 @@ impl Compiled<'_> {
     }
 }
 
-fn compile<'o>(op: &'o Operator, targets: &[CpuTarget]) -> Result<Compiled<'o>, BuildError> {
+fn compile<'o>(
+    op: &'o Operator,
+    targets: &[CpuTarget],
+    tune: Option<&TuneFile>,
+) -> Result<Compiled<'o>, BuildError> {
     let precision = match op.precision {
         Precision::Standard => None,
         Precision::Fast => Some("fast"),
@@ -235,12 +275,22 @@ fn compile<'o>(op: &'o Operator, targets: &[CpuTarget]) -> Result<Compiled<'o>, 
     // The plan structure of the header holds the plan of every target, so that the header does not depend on those asked for.
     let mut plan_bytes = 0;
     let mut cores = Vec::new();
+    let mut tunings = Vec::new();
     for target in CpuTarget::ALL {
-        for core in programs(op, target)? {
+        let asked = targets.contains(&target);
+        let (all, tuning) = programs(op, target, tune.filter(|_| asked))?;
+        for core in all {
             plan_bytes = plan_bytes.max(attnc_codegen_cpu::plan_bytes(&core));
-            if targets.contains(&target) {
+            if asked {
                 cores.push((target, core));
             }
+        }
+        if asked {
+            tunings.push(BuiltTuning {
+                operator: op.name.clone(),
+                target,
+                tuning,
+            });
         }
     }
     let parts: Vec<Part<'_>> = cores.iter().map(|(t, c)| Part::of(c, *t)).collect();
@@ -265,17 +315,25 @@ fn compile<'o>(op: &'o Operator, targets: &[CpuTarget]) -> Result<Compiled<'o>, 
         levels: (parts.iter())
             .map(|p| (p.target, p.levels.to_vec()))
             .collect(),
+        tuning: tunings,
     })
 }
 
 /// All stages up to the core programs.
-fn programs(op: &Operator, target: CpuTarget) -> Result<Vec<Core>, BuildError> {
-    let choices = Choices::new(target.name());
-    let all = || {
-        let fused = pipeline::fuse(&pipeline::graph(op)?, &choices)?.graph;
-        pipeline::tiles(&fused, &choices)
-    };
-    all().map_err(|source| BuildError::Compile {
+fn programs(
+    op: &Operator,
+    target: CpuTarget,
+    tune: Option<&TuneFile>,
+) -> Result<(Vec<Core>, Tuning), BuildError> {
+    let mut compiler = Compiler::with(Choices::new(target.name()));
+    if let Some(file) = tune {
+        compiler = compiler.tune_file(file.clone());
+    }
+    let made = compiler.with_tuning(Some(op), |choices| {
+        let fused = pipeline::fuse(&pipeline::graph(op)?, choices)?.graph;
+        pipeline::tiles(&fused, choices)
+    });
+    made.map_err(|source| BuildError::Compile {
         operator: op.name.clone(),
         source: Box::new(source),
     })

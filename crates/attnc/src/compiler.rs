@@ -3,8 +3,11 @@
 //!
 //! In: an [`Attention`], or the text of a later stage. Out: a [`Kernel`] for this machine, or the [`Engine`] of another backend.
 
+use std::sync::Arc;
+
 use attnc_codegen_cpu::{CpuTarget, Jit};
 use attnc_graph::{Branch, Form, OpGraph, Precision};
+use attnc_spec::Operator;
 use attnc_tile::core::Core;
 use attnc_tile::step::Panels;
 
@@ -17,10 +20,11 @@ use crate::engine::{Backend, CacheUse, Engine, EngineError};
 use crate::graph_engine::GraphEngine;
 use crate::kernel::{Kernel, chunk};
 use crate::oracle_engine::OracleEngine;
-use crate::pipeline::{self, Choices, Plan};
+use crate::pipeline::{self, Choices, CompileError, Plan};
 use crate::source::Source;
 use crate::target::Target;
 use crate::tile_engine::TileEngine;
+use crate::tune::{Found, TuneFile, Tuning};
 
 /// How operators become kernels.
 ///
@@ -37,6 +41,7 @@ use crate::tile_engine::TileEngine;
 pub struct Compiler {
     choices: Choices,
     cache: Option<Cache>,
+    tuned: Option<Arc<TuneFile>>,
 }
 
 impl Compiler {
@@ -50,6 +55,7 @@ impl Compiler {
         Compiler {
             choices,
             cache: None,
+            tuned: None,
         }
     }
 
@@ -75,6 +81,66 @@ impl Compiler {
         self
     }
 
+    /// Takes plan and sizes of the schedule from a tune file, where it has an entry for the operator, the target, this machine and this
+    /// compiler; [`Kernel::tuning`] tells. Choices of plan, rules or sizes leave it nothing to say.
+    ///
+    /// ```
+    /// use attnc::tune::{TuneFile, Tuning};
+    /// use attnc::{Attention, Compiler, Target};
+    ///
+    /// let attention = Attention::builtin("std/local.attn")?;
+    /// // Written by `attnc tune`, and read with `TuneFile::load`.
+    /// let file = TuneFile::parse("form = 1")?;
+    /// let kernel = Compiler::new(&Target::native()?).tune_file(file).compile(&attention)?;
+    /// assert_eq!(kernel.tuning(), &Tuning::Nothing);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn tune_file(mut self, file: TuneFile) -> Compiler {
+        self.tuned = Some(Arc::new(file));
+        self
+    }
+
+    /// The choices that `op` is compiled by, the tune file's among them where they fit and the compiler takes them.
+    ///
+    /// # Errors
+    /// What the stages up to the tile program refuse of the default.
+    pub fn choices(&self, op: &Operator) -> Result<(Choices, Tuning), CompileError> {
+        self.with_tuning(Some(op), |choices| {
+            let fused = pipeline::fuse(&pipeline::graph(op)?, choices)?.graph;
+            pipeline::tiles(&fused, choices)?;
+            Ok(choices.clone())
+        })
+    }
+
+    /// What `make` makes of the choices of the tune file, or of the default ones where there are no others or those are refused.
+    pub(crate) fn with_tuning<T, E: std::fmt::Display>(
+        &self,
+        op: Option<&Operator>,
+        make: impl Fn(&Choices) -> Result<T, E>,
+    ) -> Result<(T, Tuning), E> {
+        let Choices {
+            target,
+            plan,
+            without,
+            proof: _,
+            sizes,
+        } = &self.choices;
+        let own = *plan != Plan::Auto || !without.is_empty() || sizes.is_some();
+        let tuning = match (&self.tuned, op) {
+            (Some(file), Some(op)) if !own => match file.find(op, target) {
+                Found::Nothing => Tuning::Nothing,
+                Found::Stale(fields) => Tuning::Stale(fields),
+                Found::Fits(entry) => match make(&entry.apply(&self.choices)) {
+                    Ok(made) => return Ok((made, Tuning::Used)),
+                    Err(e) => Tuning::Refused(e.to_string()),
+                },
+            },
+            _ => Tuning::Off,
+        };
+        Ok((make(&self.choices)?, tuning))
+    }
+
     /// Compiles to machine code in this process, which serves every batch, length, layout and number of threads.
     ///
     /// # Errors
@@ -85,9 +151,16 @@ impl Compiler {
 
     /// The same from any stage.
     pub(crate) fn kernel(&self, source: &Source) -> Result<Kernel, EngineError> {
-        let key = Key::of(source, &self.choices);
+        let (kernel, tuning) =
+            self.with_tuning(operator(source), |choices| self.kernel_by(source, choices))?;
+        Ok(kernel.tuned(tuning))
+    }
+
+    /// By these choices, from the cache or into it.
+    fn kernel_by(&self, source: &Source, choices: &Choices) -> Result<Kernel, EngineError> {
+        let key = Key::of(source, choices);
         let (Some(cache), Some(key)) = (&self.cache, key) else {
-            let made = self.artifact(source)?;
+            let made = artifact(source, choices)?;
             return Kernel::new(source.signature(), &made, CacheUse::Off, None);
         };
         let (usable, mut trouble) = match cache.get(&key) {
@@ -101,7 +174,7 @@ impl Compiler {
                 e @ (CacheError::Untrusted { .. } | CacheError::Io { .. } | CacheError::Store(_)),
             ) => (false, Some(e)),
         };
-        let made = self.artifact(source)?;
+        let made = artifact(source, choices)?;
         let mut how = CacheUse::Off;
         if usable {
             match cache.put(&key, &made) {
@@ -110,25 +183,6 @@ impl Compiler {
             }
         }
         Kernel::new(source.signature(), &made, how, trouble)
-    }
-
-    /// All stages up to machine code for this machine.
-    fn artifact(&self, source: &Source) -> Result<Artifact, EngineError> {
-        let (cores, notes) = self.programs(source, Backend::Cpu)?;
-        let core = best(cores);
-        if core.target != self.choices.target {
-            // Only the text of a tile program can name another target.
-            return Err(EngineError::Unsupported {
-                what: format!("run a program for `{}`", core.target),
-                target: self.choices.target.clone(),
-                instead: "interpret it (`--backend interp-tile`)".to_string(),
-            });
-        }
-        Ok(Artifact {
-            notes,
-            chunk: chunk(&core),
-            program: Jit::compile(&core)?,
-        })
     }
 
     /// What runs `source` on `backend`.
@@ -153,60 +207,92 @@ impl Compiler {
             }
             (Backend::Cpu, _) => Ok(Box::new(self.kernel(source)?)),
             (Backend::InterpTile, _) => {
-                let (mut cores, notes) = self.programs(source, backend)?;
+                let ((mut cores, notes), tuning) = self
+                    .with_tuning(operator(source), |choices| {
+                        programs(source, choices, backend)
+                    })?;
                 let core = cores.swap_remove(0);
-                Ok(Box::new(TileEngine::new(source.signature(), core, notes)))
+                let engine = TileEngine::new(source.signature(), core, notes);
+                Ok(Box::new(engine.tuned(tuning)))
             }
             (Backend::InterpGraph, _) => {
-                Ok(Box::new(GraphEngine::new(self.fused(source, backend)?)))
+                let graph = fused(source, &self.choices, backend)?;
+                Ok(Box::new(GraphEngine::new(graph)))
             }
             (Backend::PtxEmulator | Backend::Cuda, _) => Err(EngineError::NotBuiltYet(backend)),
         }
     }
+}
 
-    /// All stages up to the fused graph, for `backend`. A graph that comes in fused is taken as it stands.
-    fn fused(&self, source: &Source, backend: Backend) -> Result<OpGraph, EngineError> {
-        let graph = match source {
-            Source::Operator(op) => pipeline::graph(op)?,
-            Source::Graph(g) => g.clone(),
-            Source::Tile(_) => {
-                let stage = source.stage();
-                return Err(EngineError::EarlierStage { backend, stage });
-            }
-        };
-        match graph.header().form {
-            Form::Graph => Ok(pipeline::fuse(&graph, &self.choices)?.graph),
-            Form::Fused => Ok(graph),
-        }
+/// The operator that a source is, where it is one.
+fn operator(source: &Source) -> Option<&Operator> {
+    match source {
+        Source::Operator(op) => Some(op),
+        Source::Graph(_) | Source::Tile(_) => None,
     }
+}
 
-    /// All stages up to the tile programs of the target, at least one, for `backend`, and remarks. A tile program is taken as it stands,
-    /// for the target that it names.
-    fn programs(
-        &self,
-        source: &Source,
-        backend: Backend,
-    ) -> Result<(Vec<Core>, Vec<String>), EngineError> {
-        if let Source::Tile(core) = source {
-            return Ok((vec![(**core).clone()], Vec::new()));
-        }
-        let graph = self.fused(source, backend)?;
-        let refuse = |what: &str| EngineError::Unsupported {
-            what: what.to_string(),
-            target: self.choices.target.clone(),
-            instead: "leave `precision` at `standard`".to_string(),
-        };
-        match graph.header().precision {
-            Precision::Standard => {}
-            Precision::Fast => return Err(refuse("compile `precision = fast`")),
-            Precision::Tf32 => return Err(refuse("compile `precision = tf32`")),
-        }
-        let notes = match self.choices.plan {
-            Plan::Share => unshared(&graph).into_iter().collect(),
-            Plan::Auto | Plan::Each => Vec::new(),
-        };
-        Ok((pipeline::tiles(&graph, &self.choices)?, notes))
+/// All stages up to machine code for this machine.
+fn artifact(source: &Source, choices: &Choices) -> Result<Artifact, EngineError> {
+    let (cores, notes) = programs(source, choices, Backend::Cpu)?;
+    let core = best(cores);
+    if core.target != choices.target {
+        // Only the text of a tile program can name another target.
+        return Err(EngineError::Unsupported {
+            what: format!("run a program for `{}`", core.target),
+            target: choices.target.clone(),
+            instead: "interpret it (`--backend interp-tile`)".to_string(),
+        });
     }
+    Ok(Artifact {
+        notes,
+        chunk: chunk(&core),
+        program: Jit::compile(&core)?,
+    })
+}
+
+/// All stages up to the fused graph, for `backend`. A graph that comes in fused is taken as it stands.
+fn fused(source: &Source, choices: &Choices, backend: Backend) -> Result<OpGraph, EngineError> {
+    let graph = match source {
+        Source::Operator(op) => pipeline::graph(op)?,
+        Source::Graph(g) => g.clone(),
+        Source::Tile(_) => {
+            let stage = source.stage();
+            return Err(EngineError::EarlierStage { backend, stage });
+        }
+    };
+    match graph.header().form {
+        Form::Graph => Ok(pipeline::fuse(&graph, choices)?.graph),
+        Form::Fused => Ok(graph),
+    }
+}
+
+/// All stages up to the tile programs of the target, at least one, for `backend`, and remarks. A tile program is taken as it stands,
+/// for the target that it names.
+fn programs(
+    source: &Source,
+    choices: &Choices,
+    backend: Backend,
+) -> Result<(Vec<Core>, Vec<String>), EngineError> {
+    if let Source::Tile(core) = source {
+        return Ok((vec![(**core).clone()], Vec::new()));
+    }
+    let graph = fused(source, choices, backend)?;
+    let refuse = |what: &str| EngineError::Unsupported {
+        what: what.to_string(),
+        target: choices.target.clone(),
+        instead: "leave `precision` at `standard`".to_string(),
+    };
+    match graph.header().precision {
+        Precision::Standard => {}
+        Precision::Fast => return Err(refuse("compile `precision = fast`")),
+        Precision::Tf32 => return Err(refuse("compile `precision = tf32`")),
+    }
+    let notes = match choices.plan {
+        Plan::Share => unshared(&graph).into_iter().collect(),
+        Plan::Auto | Plan::Each => Vec::new(),
+    };
+    Ok((pipeline::tiles(&graph, choices)?, notes))
 }
 
 /// The last of a target's programs, at least one, that this machine runs: the most preferred. The first where it runs none, which then

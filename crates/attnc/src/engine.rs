@@ -12,6 +12,7 @@ use attnc_tensor::{Place, TensorError};
 use crate::cache::CacheError;
 use crate::call::Call;
 use crate::pipeline::CompileError;
+use crate::tune::Tuning;
 
 /// Everything that can run an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,12 +74,25 @@ impl fmt::Display for Backend {
 }
 
 /// What a call did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Executed {
     /// Multiply-adds issued for both products, padding included.
     pub madds: u128,
     /// Most bytes allocated at a time beyond q, k, v, out and lse.
     pub peak_extra_bytes: u64,
+    /// What each worker did; empty where there are none.
+    pub workers: Vec<Worker>,
+}
+
+/// What one worker did of a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Worker {
+    /// Tasks that it ran.
+    pub tasks: u64,
+    /// Multiply-adds that it issued.
+    pub madds: u64,
+    /// Milliseconds that it was in generated code.
+    pub busy_ms: f64,
 }
 
 /// Why an engine cannot be made or a call fails.
@@ -160,6 +174,10 @@ pub trait Engine: Send + Sync {
     /// Why the cache was not used as it should.
     fn cache_trouble(&self) -> Option<&CacheError> {
         None
+    }
+    /// What a tune file had to do with it.
+    fn tuning(&self) -> &Tuning {
+        &Tuning::Off
     }
     /// Runs a call.
     ///

@@ -11,8 +11,9 @@ use attnc_tile::core::Core;
 use crate::cache::CacheError;
 use crate::cache::entry::Artifact;
 use crate::call::Call;
-use crate::engine::{CacheUse, Engine, EngineError, Executed};
+use crate::engine::{CacheUse, Engine, EngineError, Executed, Worker};
 use crate::signature::Signature;
+use crate::tune::Tuning;
 
 /// An operator as machine code: one for every batch, length, layout and number of threads, to be called from any thread.
 ///
@@ -55,6 +56,7 @@ pub struct Kernel {
     chunk: u64,
     cache: CacheUse,
     trouble: Option<CacheError>,
+    tuning: Tuning,
     code: Jit,
 }
 
@@ -72,9 +74,14 @@ impl Kernel {
             chunk: artifact.chunk,
             cache,
             trouble,
+            tuning: Tuning::Off,
             target: artifact.program.target(),
             code: Jit::link(&artifact.program)?,
         })
+    }
+
+    pub(crate) fn tuned(self, tuning: Tuning) -> Kernel {
+        Kernel { tuning, ..self }
     }
 
     /// Names, sizes and types of the tensors.
@@ -100,6 +107,11 @@ impl Kernel {
     /// Why the cache was not used as it should.
     pub fn cache_trouble(&self) -> Option<&CacheError> {
         self.trouble.as_ref()
+    }
+
+    /// What a tune file had to do with it.
+    pub fn tuning(&self) -> &Tuning {
+        &self.tuning
     }
 
     /// Computes `out` and, if wanted, `lse` for one batch of sequences. Everything about the call is checked before anything runs. Where
@@ -199,6 +211,7 @@ impl Kernel {
         Ok(Executed {
             madds: u128::from(stats.madds),
             peak_extra_bytes: stats.extra_bytes + own_bytes,
+            workers: stats.workers.iter().map(worker).collect(),
         })
     }
 }
@@ -230,8 +243,19 @@ impl Engine for Kernel {
     fn cache_trouble(&self) -> Option<&CacheError> {
         self.trouble.as_ref()
     }
+    fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
     fn forward(&self, call: Call<'_>) -> Result<Executed, EngineError> {
         Kernel::forward(self, call)
+    }
+}
+
+fn worker(w: &attnc_runtime::WorkerStats) -> Worker {
+    Worker {
+        tasks: w.tasks.unsigned_abs(),
+        madds: w.madds,
+        busy_ms: w.busy.as_secs_f64() * 1e3,
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! [`pipeline`] names every stage of the compiler in order. For measuring and judging: [`Inputs`] come from a seed or a file, a
 //! [`Source`] may be the text of a later stage, [`Compiler::engine`] makes the [`Engine`] of any [`Backend`], [`execute()`] calls and times it,
-//! [`verify()`] compares with the oracle, [`RunReport`] tells.
+//! [`verify()`] compares with the oracle, [`RunReport`] tells, [`tune`] searches schedules.
 
 mod ahead;
 mod attention;
@@ -32,6 +32,7 @@ mod signature;
 mod source;
 mod target;
 mod tile_engine;
+pub mod tune;
 mod verify;
 mod views;
 pub mod writing;
@@ -43,7 +44,7 @@ pub use half;
 #[doc = include_str!("../../../docs/guide/rust.md")]
 struct Guide;
 
-pub use ahead::{BuildError, Built, BuiltFile, build};
+pub use ahead::{BuildError, BuildOptions, Built, BuiltFile, BuiltTuning, build};
 pub use attention::{Attention, AttentionError, AttentionFile, Diagnostics};
 pub use attnc_codegen_cpu::{CodegenError, CpuTarget, Program, asm};
 pub use attnc_oracle::{OracleError, RowId, madds_formula};
@@ -56,7 +57,7 @@ pub use attnc_tensor::{DType, Elem, Place, Slice, SliceMut, TensorError, View, V
 pub use cache::{Cache, CacheError, CacheStat, DEFAULT_LIMIT};
 pub use call::{Call, Order, Watch};
 pub use compiler::Compiler;
-pub use engine::{Backend, CacheUse, Engine, EngineError, Executed};
+pub use engine::{Backend, CacheUse, Engine, EngineError, Executed, Worker};
 pub use execute::{ExecuteError, Outcome, Progress, Repeats, execute, measure, median};
 pub use inputs::{InputError, Inputs};
 pub use kernel::Kernel;

@@ -6,12 +6,13 @@
 use attnc_codegen_cpu::{CodegenError, CpuTarget, Program};
 use attnc_graph::{GraphError, OpGraph};
 use attnc_rewrite::{CostModel, Options, RewriteError};
-use attnc_schedule::{LowerError, Nest, Schedule, ScheduleError};
+use attnc_schedule::{LowerError, Nest, Schedule, ScheduleError, SizesError};
 use attnc_spec::Operator;
 use attnc_tile::core::Core;
 use attnc_tile::verify::{self, VerifyError};
 
 pub use attnc_rewrite::{Cost, Optimized, Plan, RuleInfo, Step, rules};
+pub use attnc_schedule::{Sizes, Work};
 
 /// E-nodes that no operator within the language's limits comes near.
 const NODE_LIMIT: usize = 2_000_000;
@@ -30,6 +31,8 @@ pub struct Choices {
     pub without: Vec<String>,
     /// Whether egg keeps and checks a proof.
     pub proof: bool,
+    /// Sizes of the schedule; none: the target's default.
+    pub sizes: Option<Sizes>,
 }
 
 impl Choices {
@@ -40,6 +43,7 @@ impl Choices {
             plan: Plan::Auto,
             without: Vec::new(),
             proof: false,
+            sizes: None,
         }
     }
 }
@@ -56,6 +60,9 @@ pub enum CompileError {
     /// The schedule has no kernel for the graph.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+    /// Sizes that no schedule can have.
+    #[error("the schedule: {0}")]
+    Sizes(#[from] SizesError),
     /// Lowering.
     #[error(transparent)]
     Lower(#[from] LowerError),
@@ -87,42 +94,79 @@ pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileErro
     Ok(attnc_rewrite::optimize(graph, &options)?)
 }
 
-/// Sharing is decided by products padded to what the target's kernels compute in multiples of.
+/// Sharing is decided by products padded to the target's tiles, and in them to what its kernels compute in multiples of.
 fn cost_model(graph: &OpGraph, choices: &Choices, nominal_n: u64) -> CostModel {
     let h = graph.header();
     let (lanes, keys) = Schedule::grain(&choices.target);
-    let sched = Schedule::portable(&choices.target, h.head_dim, 1);
+    let sched = Schedule::plain(&choices.target, h.head_dim, h.dtype, 1);
     CostModel {
-        mq: u64::from(lanes),
-        nk: u64::from(keys),
+        grain: (u64::from(lanes), u64::from(keys)),
+        tile: (u64::from(sched.mq), u64::from(sched.nk)),
         chunk: u64::from(sched.chunk),
         head_dim: u64::from(h.head_dim),
+        causal: h.causal,
         nominal_n,
     }
 }
 
-/// What the model that chooses the plan says of a graph at a sequence length of one's own, for one head, every key visible.
+/// What the model that chooses the plan says of a graph at a sequence length of one's own, for one head.
 pub fn cost(graph: &OpGraph, choices: &Choices, seq_len: u64) -> Cost {
     attnc_rewrite::cost(graph, &cost_model(graph, choices, seq_len))
 }
 
-/// fused graph -> core program, under the default schedule of the target.
+/// fused graph -> its loops and the schedule they run under: the target's default, with the sizes chosen.
 ///
 /// # Errors
-/// A graph that rewriting left without a kernel; a program that its verifier rejects.
-pub fn tile(fused: &OpGraph, choices: &Choices) -> Result<Core, CompileError> {
+/// A graph that rewriting left without a kernel; sizes that no schedule can have.
+pub fn schedule(fused: &OpGraph, choices: &Choices) -> Result<(Nest, Schedule), CompileError> {
     let nest = attnc_schedule::nest(fused)?;
-    scheduled(&nest, &Schedule::of(&choices.target, &nest))
+    let mut sched = Schedule::of(&choices.target, &nest);
+    if let Some(sizes) = choices.sizes {
+        sched = sched.with_sizes(sizes, &nest)?;
+    }
+    Ok((nest, sched))
+}
+
+/// What a fused graph's program does at a sequence length, one batch entry: counted, or estimated from a sample of its tasks where
+/// tiles meet panels more than about `limit` times.
+///
+/// # Errors
+/// As for [`schedule`].
+pub fn work(
+    fused: &OpGraph,
+    choices: &Choices,
+    seq_len: u64,
+    limit: u64,
+) -> Result<Work, CompileError> {
+    let (nest, sched) = schedule(fused, choices)?;
+    Ok(attnc_schedule::work(&nest, &sched, seq_len, limit))
+}
+
+/// fused graph -> core program, under [`schedule`].
+///
+/// # Errors
+/// As for [`schedule`]; a program that its verifier rejects.
+pub fn tile(fused: &OpGraph, choices: &Choices) -> Result<Core, CompileError> {
+    let (nest, sched) = schedule(fused, choices)?;
+    scheduled(&nest, &sched)
 }
 
 /// fused graph -> core programs under all schedules of the target ([`Schedule::all`]): that of [`tile`] first, those that a machine should
-/// rather run behind it.
+/// rather run behind it. Of these, sizes that are chosen change the ones that can have them.
 ///
 /// # Errors
 /// As for [`tile`].
 pub fn tiles(fused: &OpGraph, choices: &Choices) -> Result<Vec<Core>, CompileError> {
-    let nest = attnc_schedule::nest(fused)?;
-    let all = Schedule::all(&choices.target, &nest);
+    let (nest, first) = schedule(fused, choices)?;
+    let mut all = Schedule::all(&choices.target, &nest);
+    all[0] = first;
+    for sched in &mut all[1..] {
+        if let Some(sizes) = choices.sizes
+            && let Ok(sized) = sched.clone().with_sizes(sizes, &nest)
+        {
+            *sched = sized;
+        }
+    }
     all.iter().map(|sched| scheduled(&nest, sched)).collect()
 }
 

@@ -9,6 +9,7 @@ use crate::call::Call;
 use crate::engine::{Engine, EngineError, Executed};
 use crate::kernel::{chunk, chunk_starts};
 use crate::signature::Signature;
+use crate::tune::Tuning;
 use crate::views::copy_into;
 
 /// The interpreter of the tile program.
@@ -16,6 +17,7 @@ use crate::views::copy_into;
 pub(crate) struct TileEngine {
     signature: Signature,
     notes: Vec<String>,
+    tuning: Tuning,
     core: Core,
 }
 
@@ -24,8 +26,14 @@ impl TileEngine {
         TileEngine {
             signature,
             notes,
+            tuning: Tuning::Off,
             core,
         }
+    }
+
+    /// What a tune file had to do with it.
+    pub(crate) fn tuned(self, tuning: Tuning) -> TileEngine {
+        TileEngine { tuning, ..self }
     }
 }
 
@@ -42,6 +50,9 @@ impl Engine for TileEngine {
     fn boundaries(&self, seq_len: u64) -> Vec<u64> {
         chunk_starts(chunk(&self.core), seq_len)
     }
+    fn tuning(&self) -> &Tuning {
+        &self.tuning
+    }
     fn forward(&self, mut call: Call<'_>) -> Result<Executed, EngineError> {
         call.check(&self.signature)?;
         let threads = u32::try_from(call.workers.width()).unwrap_or(u32::MAX);
@@ -54,6 +65,7 @@ impl Engine for TileEngine {
         Ok(Executed {
             madds: u128::from(got.madds_executed),
             peak_extra_bytes: self.core.bufs.iter().map(|b| self.core.bytes(b)).sum(),
+            workers: Vec::new(),
         })
     }
 }

@@ -197,11 +197,26 @@ pub(crate) struct CompileArgs {
     #[arg(long, value_enum, value_name = "T", default_value_t = TargetName::Native)]
     pub(crate) target: TargetName,
     /// Force a strategy (default auto); what cannot be shared runs as `each`, with a note.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with = "tune")]
     pub(crate) plan: Option<PlanChoice>,
     /// Leave a rewrite rule out (repeatable). Results stay right.
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_name = "RULE", conflicts_with = "tune")]
     pub(crate) without: Vec<String>,
+    #[command(flatten)]
+    pub(crate) tuning: TuneFileArgs,
+}
+
+/// Which tune file the verbs that compile read.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TuneFileArgs {
+    /// Take plan and sizes of the schedule from this file of `attnc tune`, instead of the one that stands beside FILE.attn as
+    /// FILE.tune.toml. What was measured for another operator, target, machine or compiler is not used, with a warning. With --plan or
+    /// --without no tune file is read.
+    #[arg(long, value_name = "FILE.tune.toml")]
+    pub(crate) tune: Option<PathBuf>,
+    /// Read no tune file: the default schedule.
+    #[arg(long, conflicts_with = "tune")]
+    pub(crate) no_tune: bool,
 }
 
 /// Where the tensors of `run` come from.

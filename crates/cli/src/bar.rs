@@ -7,6 +7,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::context::Context;
 
+/// Steps of a bar of a share.
+const WHOLE: u64 = 1000;
+
 /// Advances from any thread; gone when it is dropped.
 pub(crate) struct Bar(Option<ProgressBar>);
 
@@ -24,6 +27,28 @@ impl Bar {
         }
         bar.set_message(what.into());
         Bar(Some(bar))
+    }
+
+    /// A bar of a share of something, 0 to 1.
+    pub(crate) fn share(context: &Context, what: impl Into<String>) -> Bar {
+        let bar = Bar::new(context, what, WHOLE);
+        if let Some(bar) = &bar.0
+            && let Ok(style) =
+                ProgressStyle::with_template("{prefix} {wide_bar} {msg} {elapsed} (eta {eta})")
+        {
+            bar.set_prefix(bar.message());
+            bar.set_message("");
+            bar.set_style(style);
+        }
+        bar
+    }
+
+    /// So much of the whole is done, and what there is to say.
+    pub(crate) fn set(&self, share: f64, what: String) {
+        if let Some(bar) = &self.0 {
+            bar.set_position((share * WHOLE as f64) as u64);
+            bar.set_message(what);
+        }
     }
 
     /// So many rows are done.

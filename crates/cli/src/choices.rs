@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! From the options of the verbs that compile to what the library is asked for.
+//! From the options of the verbs that compile to what the library is asked for, and what tune files say.
 
-use attnc::CpuTarget;
+use std::path::{Path, PathBuf};
+
 use attnc::machine::{Cpu, Machine};
 use attnc::pipeline::{Choices, Plan, rules};
+use attnc::tune::{TuneFile, Tuning, beside};
+use attnc::{Compiler, CpuTarget};
 
-use crate::args::{CompileArgs, PlanChoice, TargetName};
+use attnc_spec::Operator;
+
+use crate::args::{CompileArgs, PlanChoice, TargetName, TuneFileArgs};
+use crate::context::Context;
 use crate::failure::Failure;
 
 /// The target that `native` becomes: the best that this build has and this machine runs.
@@ -93,6 +99,73 @@ pub(crate) fn choices_to_run(args: &CompileArgs) -> Result<Choices, Failure> {
             here: native().name(),
         })
     }
+}
+
+/// The tune file of a verb that compiles `file`, and where it stands: the one named, else the one beside, if there is one. One beside
+/// that cannot be read is no reason to fail.
+///
+/// # Errors
+/// A named file that cannot be read.
+pub(crate) fn tune_file(
+    context: &Context,
+    args: &TuneFileArgs,
+    file: &Path,
+) -> Result<Option<(PathBuf, TuneFile)>, Failure> {
+    if let Some(path) = &args.tune {
+        return Ok(Some((path.clone(), TuneFile::load(path)?)));
+    }
+    let path = beside(file);
+    if args.no_tune || file.as_os_str() == "-" || !path.is_file() {
+        return Ok(None);
+    }
+    match TuneFile::load(&path) {
+        Ok(found) => Ok(Some((path, found))),
+        Err(e) => {
+            context.warn(&format!("{e}; the default schedule is used"));
+            Ok(None)
+        }
+    }
+}
+
+/// Tells where a tune file was not used as it should.
+pub(crate) fn tell_tuning(
+    context: &Context,
+    args: &TuneFileArgs,
+    path: &Path,
+    operator: &str,
+    tuning: &Tuning,
+) {
+    let path = path.display();
+    if let Some(trouble) = tuning.trouble() {
+        context.warn(&format!("{path}, `{operator}`: {trouble}"));
+    }
+    match tuning {
+        Tuning::Nothing if args.tune.is_some() => {
+            context.warn(&format!("{path} holds nothing for `{operator}`"));
+        }
+        Tuning::Used => tracing::info!(file = %path, operator, "tuned"),
+        Tuning::Off | Tuning::Nothing | Tuning::Stale(_) | Tuning::Refused(_) => {}
+    }
+}
+
+/// The choices with what the tune file says of the operator, for verbs that print what would run.
+///
+/// # Errors
+/// A named file that cannot be read; what the compiler refuses of the default.
+pub(crate) fn tuned(
+    context: &Context,
+    args: &CompileArgs,
+    file: &Path,
+    op: &Operator,
+    choices: Choices,
+) -> Result<Choices, Failure> {
+    let Some((path, found)) = tune_file(context, &args.tuning, file)? else {
+        return Ok(choices);
+    };
+    let compiler = Compiler::with(choices).tune_file(found);
+    let (choices, tuning) = compiler.choices(op)?;
+    tell_tuning(context, &args.tuning, &path, &op.name, &tuning);
+    Ok(choices)
 }
 
 /// Worker threads: those asked for, else one for each core.

@@ -36,6 +36,12 @@ pub(crate) enum Failure {
     /// Compiling ahead of time was refused.
     #[error(transparent)]
     Build(#[from] attnc::BuildError),
+    /// A tune file that was named and cannot be read.
+    #[error(transparent)]
+    TuneFile(#[from] attnc::tune::TuneFileError),
+    /// Nothing could be tuned.
+    #[error(transparent)]
+    Tune(#[from] attnc::tune::TuneError),
     /// Arguments that do not go together and that clap cannot tell.
     #[error("{0}")]
     Usage(String),
@@ -122,6 +128,8 @@ impl Failure {
             | Failure::Compile(_)
             | Failure::Codegen(_)
             | Failure::Build(_)
+            | Failure::TuneFile(_)
+            | Failure::Tune(_)
             | Failure::Json(_)
             | Failure::Stdout(_)
             | Failure::Write(_)

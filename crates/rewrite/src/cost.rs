@@ -2,110 +2,17 @@
 //! What a graph costs a head and sequence: products, padded to the target's tile sizes, and elements moved.
 //!
 //! In: a [`CostModel`], plain data that the pipeline fills from the schedule. Out: the cost of one e-node; extraction adds them up.
-//! The nominal length enters here and nowhere else.
+//! The nominal length enters here and in `bag`, which estimates what a bag issues, and nowhere else.
 
-use attnc_graph::{Branch, Once, Segment};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use attnc_graph::{Branch, Segment};
 use egg::{CostFunction, Id, Language};
 
+use crate::bag::{CostModel, Issued};
 use crate::facts::{Fact, Graph};
 use crate::lang::Node;
-
-/// Tile sizes and the nominal sequence length.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CostModel {
-    /// Rows are computed in steps of this many.
-    pub mq: u64,
-    /// Keys are computed in steps of this many.
-    pub nk: u64,
-    /// Rows of a task.
-    pub chunk: u64,
-    /// D.
-    pub head_dim: u64,
-    /// The length that costs are estimated for.
-    pub nominal_n: u64,
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-fn round_up(x: u64, step: u64) -> u64 {
-    x.div_ceil(step).saturating_mul(step)
-}
-
-impl CostModel {
-    fn clipped(&self, b: Branch) -> u64 {
-        match b.segment {
-            Segment::Finite(w) => w.min(self.nominal_n).max(1),
-            Segment::Whole => self.nominal_n.max(1),
-        }
-    }
-
-    /// Products of one bag for head 0 (offset 0): the rows of a cell by mask against the keys of its regions by mask, both padded,
-    /// and a constant for every run of a tile.
-    pub(crate) fn bag(&self, o: &Once) -> u64 {
-        let mut branches: Vec<(u64, u64)> = o
-            .terms
-            .iter()
-            .map(|t| (self.clipped(t.branch), t.branch.dilation))
-            .collect();
-        branches.sort_unstable();
-        let period = branches
-            .iter()
-            .fold(1u64, |l, (_, r)| (r / gcd(l, *r)).saturating_mul(l));
-        let cell = branches[0].0.min(self.chunk).min(self.nominal_n).max(1);
-        let cells = self.nominal_n.max(1).div_ceil(cell);
-        let mut total = 0u64;
-        let row_classes = classes(&branches, 0, period);
-        let mut inner = 0u64;
-        for (i, (w, _)) in branches.iter().enumerate() {
-            let len = w - inner.min(*w);
-            inner = *w;
-            if len == 0 {
-                continue;
-            }
-            for (keys, residues) in classes(&branches, i, period) {
-                let reached: u64 = row_classes
-                    .iter()
-                    .filter(|(rows, _)| rows & keys != 0)
-                    .map(|(_, n)| n)
-                    .sum();
-                let rows = round_up((cell * reached).div_ceil(period), self.mq);
-                let keys = round_up((len * residues).div_ceil(period), self.nk);
-                let runs = rows.div_ceil(4 * self.mq);
-                let run = rows
-                    .saturating_mul(keys)
-                    .saturating_mul(2 * self.head_dim)
-                    .saturating_add(runs * 4096);
-                total = total.saturating_add(run.saturating_mul(cells));
-            }
-        }
-        total
-    }
-}
-
-/// (mask, residues) of the branches from `from` on, within one period; a lone branch has one class.
-fn classes(branches: &[(u64, u64)], from: usize, period: u64) -> Vec<(u64, u64)> {
-    if branches.len() == 1 {
-        return vec![(1, 1)];
-    }
-    let mut out: Vec<(u64, u64)> = Vec::new();
-    for x in 0..period.min(64) {
-        let mask = branches
-            .iter()
-            .enumerate()
-            .skip(from)
-            .filter(|(_, (_, r))| x % r == 0)
-            .fold(0u64, |m, (i, _)| m | 1 << i);
-        if mask != 0 {
-            match out.iter_mut().find(|(m, _)| *m == mask) {
-                Some((_, n)) => *n += 1,
-                None => out.push((mask, 1)),
-            }
-        }
-    }
-    out
-}
 
 /// What a term costs: estimates for one head and the nominal length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,17 +21,26 @@ pub struct Cost {
     pub products: u64,
     /// Elements read and written beyond what the products read.
     pub elements: u64,
+    /// Meetings of a tile of rows and a run of keys.
+    pub runs: u64,
 }
 
+/// Products that take as long as what a tile does once for every run of keys: reading classes, counts and positions.
+const RUN: u64 = 4096;
+
 impl Cost {
-    /// What extraction compares: an element moved weighs as much as a product.
+    /// What extraction compares: an element moved weighs as much as a product, a run as much as [`RUN`].
     pub fn total(self) -> u64 {
-        self.products.saturating_add(self.elements)
+        let runs = self.runs.saturating_mul(RUN);
+        self.products
+            .saturating_add(self.elements)
+            .saturating_add(runs)
     }
     pub(crate) fn and(self, other: Cost) -> Cost {
         Cost {
             products: self.products.saturating_add(other.products),
             elements: self.elements.saturating_add(other.elements),
+            runs: self.runs.saturating_add(other.runs),
         }
     }
 }
@@ -135,27 +51,39 @@ impl PartialOrd for Cost {
     }
 }
 
-fn products(products: u64) -> Cost {
+/// What bags issue; a conversion from infinity is the largest number.
+fn issued(x: Issued) -> Cost {
     Cost {
-        products,
+        products: x.products as u64,
         elements: 0,
+        runs: x.runs as u64,
     }
 }
 
 fn moved(elements: u64) -> Cost {
     Cost {
-        products: 0,
         elements,
+        ..Cost::default()
     }
 }
 
 /// The cost of an e-node beside its operands.
 pub(crate) struct Costs<'a> {
-    pub(crate) graph: &'a Graph,
-    pub(crate) model: &'a CostModel,
+    graph: &'a Graph,
+    model: &'a CostModel,
+    /// Extraction asks again and again; bags take a while.
+    known: RefCell<HashMap<Node, Cost>>,
 }
 
-impl Costs<'_> {
+impl<'a> Costs<'a> {
+    pub(crate) fn new(graph: &'a Graph, model: &'a CostModel) -> Costs<'a> {
+        Costs {
+            graph,
+            model,
+            known: RefCell::default(),
+        }
+    }
+
     fn branch(&self, id: Id) -> Option<Branch> {
         match self.graph[id].data {
             Fact::Branch(b) | Fact::Rows(b) => Some(b),
@@ -164,18 +92,23 @@ impl Costs<'_> {
     }
 
     /// Both products of a branch by itself.
-    fn alone(&self, id: Id) -> u64 {
-        let bag = self.branch(id).map(|branch| Once {
-            terms: vec![attnc_graph::Term { branch, weight: 1 }],
-            map: attnc_graph::RowMap::Aligned,
-            zero_keys: false,
-        });
-        bag.map_or(0, |b| self.model.bag(&b))
+    fn alone(&self, id: Id) -> Cost {
+        issued(self.model.bag(self.branch(id)))
+    }
+
+    /// One of them.
+    fn half(&self, id: Id) -> Cost {
+        let both = self.alone(id);
+        Cost {
+            products: both.products / 2,
+            runs: both.runs / 2,
+            ..both
+        }
     }
 
     /// Scores of a branch by itself.
     fn scores(&self, id: Id) -> u64 {
-        self.alone(id) / (2 * self.model.head_dim.max(1))
+        self.alone(id).products / (2 * self.model.head_dim.max(1))
     }
 
     fn own(&self, n: &Node) -> Cost {
@@ -191,31 +124,32 @@ impl Costs<'_> {
                 moved((2 * wide / r).saturating_add(1))
             }
             // Scores in memory are written and read by every operation between the products.
-            Node::Qk([q, _]) => products(self.alone(*q) / 2).and(moved(self.scores(*q))),
-            Node::Pv([p, _]) => products(self.alone(*p) / 2).and(moved(self.scores(*p))),
+            Node::Qk([q, _]) => self.half(*q).and(moved(self.scores(*q))),
+            Node::Pv([p, _]) => self.half(*p).and(moved(self.scores(*p))),
             Node::Scale([_, s]) | Node::Mask([s]) | Node::Softmax([s]) => {
                 moved(self.scores(*s).saturating_mul(2))
             }
-            Node::Local([b]) => products(self.alone(*b)),
+            Node::Local([b]) => self.alone(*b),
             Node::Scatter(_) | Node::Merge(_) | Node::Join(_) => moved(wide.saturating_mul(2)),
             Node::Mix(_) => moved(wide.saturating_mul(3)),
             Node::Once(ids) => {
                 let terms = ids[2..].iter().filter_map(|t| match self.graph[*t].data {
-                    Fact::Term(t) => Some(t),
+                    Fact::Term(t) => Some(t.branch),
                     _ => None,
                 });
-                let bag = Once {
-                    terms: terms.collect(),
-                    map: attnc_graph::RowMap::Aligned,
-                    zero_keys: false,
-                };
-                products(if bag.terms.is_empty() {
-                    u64::MAX / 4
-                } else {
-                    m.bag(&bag)
-                })
+                issued(m.bag(terms))
             }
-            Node::Dense(_) => products(m.nominal_n.saturating_mul(wide).saturating_mul(2)),
+            Node::Dense(_) => {
+                let whole = Branch {
+                    segment: Segment::Whole,
+                    dilation: 1,
+                };
+                // Equal to the bag of its one branch, and simpler.
+                Cost {
+                    runs: 0,
+                    ..issued(m.bag([whole]))
+                }
+            }
             Node::Sum(_) => moved(wide / 8),
             Node::Attend([f, _, _, k, ..]) | Node::Fold([f, _, _, _, k, ..]) => {
                 let natural = matches!(self.graph[*f].data, Fact::Sym(s) if s.as_str() == "exp");
@@ -237,7 +171,12 @@ impl CostFunction<Node> for Costs<'_> {
     type Cost = Cost;
 
     fn cost<C: FnMut(Id) -> Cost>(&mut self, n: &Node, mut child: C) -> Cost {
-        let children = n.children().iter();
-        children.fold(self.own(n), |sum, c| sum.and(child(*c)))
+        let known = self.known.borrow().get(n).copied();
+        let own = known.unwrap_or_else(|| {
+            let own = self.own(n);
+            self.known.borrow_mut().insert(n.clone(), own);
+            own
+        });
+        n.children().iter().fold(own, |sum, c| sum.and(child(*c)))
     }
 }

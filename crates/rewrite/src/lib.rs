@@ -3,6 +3,7 @@
 //!
 //! In: a graph, a cost model, rules to leave out. Out: the cheapest graph that the rules find, and the steps that prove it equal.
 
+mod bag;
 mod cost;
 mod facts;
 mod lang;
@@ -10,7 +11,8 @@ mod optimize;
 mod proof;
 mod rules;
 
-pub use cost::{Cost, CostModel};
+pub use bag::CostModel;
+pub use cost::Cost;
 pub use optimize::{MAX_PROVED, Optimized, Options, Plan, RewriteError, cost, optimize};
 pub use proof::Step;
 pub use rules::{RuleInfo, rules};

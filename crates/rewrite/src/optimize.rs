@@ -4,7 +4,8 @@
 use attnc_graph::{Form, GraphError, Header, OpGraph};
 use egg::{CostFunction, Extractor, RecExpr, Runner, SimpleScheduler, StopReason};
 
-use crate::cost::{Cost, CostModel, Costs};
+use crate::bag::CostModel;
+use crate::cost::{Cost, Costs};
 use crate::facts::{Facts, Graph};
 use crate::lang::{Node, from_expr, to_expr};
 use crate::proof::{Step, steps};
@@ -180,10 +181,7 @@ pub fn optimize(graph: &OpGraph, options: &Options) -> Result<Optimized, Rewrite
         }
     }
     let root = runner.roots[0];
-    let costs = Costs {
-        graph: &runner.egraph,
-        model: &options.cost,
-    };
+    let costs = Costs::new(&runner.egraph, &options.cost);
     let facts = || Facts::of(graph.header());
     let cost_before = cost_of(&start, facts(), &options.cost);
     let best = if options.plan == Plan::Share {
@@ -232,14 +230,7 @@ pub(crate) fn cost_of(e: &RecExpr<Node>, facts: Facts, model: &CostModel) -> Cos
     let mut graph = Graph::new(facts);
     let root = graph.add_expr(e);
     graph.rebuild();
-    Extractor::new(
-        &graph,
-        Costs {
-            graph: &graph,
-            model,
-        },
-    )
-    .find_best_cost(root)
+    Extractor::new(&graph, Costs::new(&graph, model)).find_best_cost(root)
 }
 
 /// Costs with two groups so dear that the fewest win.
@@ -250,7 +241,7 @@ impl CostFunction<Node> for Fewest<'_> {
     fn cost<C: FnMut(egg::Id) -> Cost>(&mut self, n: &Node, child: C) -> Cost {
         let dear = Cost {
             products: u64::MAX >> 12,
-            elements: 0,
+            ..Cost::default()
         };
         let cost = self.0.cost(n, child);
         // Whatever brings two bags together, and not only their sum: else a fold of two would hide from the count.

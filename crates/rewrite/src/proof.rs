@@ -7,7 +7,8 @@
 use attnc_graph::{Header, OpGraph};
 use egg::{FlatTerm, RecExpr, Runner};
 
-use crate::cost::{Cost, CostModel};
+use crate::bag::CostModel;
+use crate::cost::Cost;
 use crate::facts::Facts;
 use crate::lang::{Node, from_expr};
 use crate::optimize::{RewriteError, cost_of};

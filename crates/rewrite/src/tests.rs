@@ -30,10 +30,11 @@ fn operator(branches: &[(u64, u64)], profile: Profile) -> Operator {
 
 fn options(plan: Plan) -> Options {
     let cost = CostModel {
-        mq: 8,
-        nk: 5,
+        grain: (8, 5),
+        tile: (32, 80),
         chunk: 2048,
         head_dim: 64,
+        causal: false,
         nominal_n: 32768,
     };
     Options {

@@ -10,6 +10,8 @@ mod pool;
 mod ranges;
 mod tasks;
 
+use std::time::Duration;
+
 use attnc_codegen_cpu::{
     ABI, Args, ERROR_ABI, ERROR_MACHINE, ERROR_NULL, ERROR_RANGE, ERROR_SHAPE, ERROR_WORKSPACE, Jit,
 };
@@ -82,17 +84,24 @@ pub enum LaunchError {
     Cancelled,
 }
 
+/// What one worker did.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WorkerStats {
+    /// Tasks that it ran.
+    pub tasks: i64,
+    /// Multiply-adds that it issued.
+    pub madds: u64,
+    /// How long it was in generated code: the clock is read once a slice of tasks.
+    pub busy: Duration,
+}
+
 /// What a launch took.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stats {
     /// Tasks in all.
     pub tasks: i64,
-    /// Tasks that each worker ran.
-    pub worker_tasks: Vec<i64>,
-    /// Multiply-adds that each worker issued.
-    pub worker_madds: Vec<u64>,
-    /// Seconds that each worker was busy.
-    pub worker_seconds: Vec<f64>,
+    /// What each worker did.
+    pub workers: Vec<WorkerStats>,
     /// Multiply-adds issued for both products, padding included.
     pub madds: u64,
     /// Bytes allocated beyond the tensors.

@@ -77,6 +77,31 @@ impl Machine {
     }
 }
 
+/// The processor's own name where the system tells it, else its family.
+pub fn cpu_model() -> String {
+    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    named(&told).unwrap_or_else(|| std::env::consts::ARCH.to_owned())
+}
+
+/// The name in the text of `/proc/cpuinfo`: in words, or by the numbers that ARM gives.
+fn named(cpuinfo: &str) -> Option<String> {
+    let of = |key: &str| {
+        let mut lines = cpuinfo.lines().filter_map(|l| l.split_once(':'));
+        let found = lines.find(|(k, _)| k.trim() == key);
+        found.map(|(_, value)| value.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let numbers = || {
+        Some(format!(
+            "ARM {} part {}",
+            of("CPU implementer")?,
+            of("CPU part")?
+        ))
+    };
+    of("model name")
+        .filter(|name| !name.is_empty())
+        .or_else(numbers)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,5 +155,15 @@ mod tests {
     fn exactly_one_family_runs_here() {
         let runs = [Cpu::X86_64, Cpu::Aarch64].map(|c| Machine::here().missing(c).is_empty());
         assert!(!(runs[0] && runs[1]));
+    }
+
+    #[test]
+    fn a_processor_has_a_name() {
+        let intel = "processor\t: 0\nmodel\t\t: 85\nmodel name\t: Intel(R)  Xeon(R) CPU\n";
+        assert_eq!(named(intel).as_deref(), Some("Intel(R) Xeon(R) CPU"));
+        let arm = "processor : 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n";
+        assert_eq!(named(arm).as_deref(), Some("ARM 0x41 part 0xd40"));
+        assert_eq!(named("processor : 0"), None);
+        assert!(!cpu_model().is_empty());
     }
 }

@@ -12,21 +12,13 @@ use attnc_codegen_cpu::Jit;
 
 use crate::pool::{MAX_THREADS, Workers};
 use crate::ranges::{FIRST, Ranges, SLICE};
-use crate::{LaunchError, Stats, refusal};
+use crate::{LaunchError, Stats, WorkerStats, refusal};
 
 /// Called between slices of tasks with (done, all), from any worker; [`ControlFlow::Break`] stops the launch.
 pub type Watch<'p> = &'p (dyn Fn(i64, i64) -> ControlFlow<()> + Sync);
 
 /// Slices are made to last about so long, within what [`SLICE`] allows: a caller who stops a launch waits for one slice of every worker.
 const SLICE_TIME: Duration = Duration::from_millis(20);
-
-/// What one worker did.
-struct Work {
-    worker: usize,
-    tasks: i64,
-    madds: u64,
-    seconds: f64,
-}
 
 /// Stops the other workers when this one is unwound by a panic of the watching caller's.
 struct StopOnPanic<'a>(&'a AtomicBool);
@@ -59,13 +51,13 @@ pub(crate) unsafe fn run(
     let (done, stop) = (AtomicI64::new(0), AtomicBool::new(false));
     let failed = AtomicI64::new(0);
     let extra = AtomicU64::new(0);
-    let worker = |worker: usize| -> Work {
+    let worker = |worker: usize| -> WorkerStats {
         let _guard = StopOnPanic(&stop);
         let mut memory = vec![0u8; bytes + 64];
         extra.fetch_add(memory.len() as u64, Ordering::Relaxed);
         let offset = memory.as_ptr().align_offset(64);
-        let start = Instant::now();
-        let (mut tasks_done, mut madds, mut size) = (0, 0, FIRST);
+        let mut did = WorkerStats::default();
+        let mut size = FIRST;
         let mut next = Some(ranges.first(worker));
         while let Some(slice) = next
             && !stop.load(Ordering::Relaxed)
@@ -85,13 +77,15 @@ pub(crate) unsafe fn run(
             let issued = memory[counter..counter + 8]
                 .try_into()
                 .map_or(0, u64::from_le_bytes);
-            madds += issued;
-            tasks_done += end - at;
+            let took = begun.elapsed();
+            did.madds += issued;
+            did.tasks += end - at;
+            did.busy += took;
             let total = done.fetch_add(end - at, Ordering::Relaxed) + end - at;
             if watch(total, tasks).is_break() && total < tasks {
                 stop.store(true, Ordering::Relaxed);
             }
-            size = match begun.elapsed() {
+            size = match took {
                 t if t > 2 * SLICE_TIME => size / 2,
                 t if t < SLICE_TIME => size * 2,
                 _ => size,
@@ -99,12 +93,7 @@ pub(crate) unsafe fn run(
             .clamp(1, SLICE);
             next = ranges.next(worker, size);
         }
-        Work {
-            worker,
-            tasks: tasks_done,
-            madds,
-            seconds: start.elapsed().as_secs_f64(),
-        }
+        did
     };
     let claimed = AtomicUsize::new(0);
     let all = Mutex::new(Vec::with_capacity(width));
@@ -117,7 +106,7 @@ pub(crate) unsafe fn run(
             let work = worker(number);
             all.lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .push(work);
+                .push((number, work));
         }
     })?;
     let failed = failed.load(Ordering::Relaxed);
@@ -128,13 +117,12 @@ pub(crate) unsafe fn run(
         return Err(LaunchError::Cancelled);
     }
     let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
-    all.sort_by_key(|w| w.worker);
+    all.sort_by_key(|(number, _)| *number);
+    let workers: Vec<WorkerStats> = all.into_iter().map(|(_, w)| w).collect();
     Ok(Stats {
         tasks,
-        worker_tasks: all.iter().map(|w| w.tasks).collect(),
-        worker_madds: all.iter().map(|w| w.madds).collect(),
-        worker_seconds: all.iter().map(|w| w.seconds).collect(),
-        madds: all.iter().map(|w| w.madds).sum(),
+        madds: workers.iter().map(|w| w.madds).sum(),
+        workers,
         extra_bytes: extra.load(Ordering::Relaxed),
     })
 }

@@ -7,8 +7,12 @@ mod code;
 mod from_graph;
 mod lower;
 mod nest;
+mod sizes;
+mod work;
 
 pub use attnc_tile::step::Panels;
 pub use from_graph::{ScheduleError, nest};
 pub use lower::{LowerError, lower};
 pub use nest::{Combine, Group, Nest, Schedule, Spaces, Term, WHOLE};
+pub use sizes::{Sizes, SizesError};
+pub use work::{Work, work};

@@ -242,6 +242,27 @@ impl Schedule {
         }
     }
 
+    /// Whether `step` is assembled for vectors of the target's own width, in register tiles of three of them: tiles are whole vectors,
+    /// and their scores leave it a KiB to work in.
+    pub(crate) fn assembled(&self) -> bool {
+        let (lanes, _) = Schedule::grain(&self.target);
+        matches!(
+            self.target.as_str(),
+            "x86_64-v3" | "x86_64-v4" | "x86_64-amx"
+        ) && self.mq.is_multiple_of(lanes)
+            && 4 * self.mq * self.nk >= 1 << 10
+    }
+
+    /// The default of a target for heads of a size, for operators of `branches` branches whose states need no more than others'.
+    pub fn plain(target: &str, head_dim: u32, dtype: DType, branches: usize) -> Schedule {
+        match target {
+            "x86_64-amx" if dtype == DType::Bf16 => Schedule::half(target, head_dim, branches),
+            "x86_64-v3" | "x86_64-v4" | "x86_64-amx" => Schedule::wide(target, head_dim, branches),
+            _ if target.starts_with("sm_") => Schedule::sm_80(target, head_dim, dtype),
+            _ => Schedule::portable(target, head_dim, branches),
+        }
+    }
+
     /// The schedules of a target for a nest: the first for every machine of it, each other for those that can do more, in order of
     /// preference. Which machines these are is the backend's: `x86_64-v4` takes pairs of bf16 where there is AVX512-BF16.
     pub fn all(target: &str, nest: &Nest) -> Vec<Schedule> {
@@ -252,18 +273,10 @@ impl Schedule {
         all
     }
 
-    /// The default of a target for a nest.
+    /// The default of a target for a nest: [`Schedule::plain`], fitted to what a chunk remembers.
     pub fn of(target: &str, nest: &Nest) -> Schedule {
-        if target.starts_with("sm_") {
-            return Schedule::sm_80(target, nest.head_dim, nest.dtype);
-        }
-        let (head_dim, branches) = (nest.head_dim, nest.branches());
-        let s = match target {
-            "x86_64-amx" if nest.dtype == DType::Bf16 => Schedule::half(target, head_dim, branches),
-            "x86_64-v3" | "x86_64-v4" | "x86_64-amx" => Schedule::wide(target, head_dim, branches),
-            _ => Schedule::portable(target, head_dim, branches),
-        };
-        s.fit(nest)
+        let s = Schedule::plain(target, nest.head_dim, nest.dtype, nest.branches());
+        if s.warps > 1 { s } else { s.fit(nest) }
     }
 
     /// What a chunk remembers beside its states leaves room for half as many rows.

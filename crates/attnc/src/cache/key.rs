@@ -18,7 +18,7 @@ use crate::source::Source;
 pub(super) const FILE_ENDING: &str = ".kernel";
 
 /// Form of entries and keys: another number for another form.
-const FORM: &str = "attnc kernel 1";
+const FORM: &str = "attnc kernel 2";
 
 /// SHA-256 over the sources of the compiler (`build.rs`).
 const COMPILER: &str = env!("ATTNC_COMPILER");
@@ -41,6 +41,7 @@ impl Key {
             plan,
             without,
             proof: _,
+            sizes,
         } = choices;
         let cpu = CpuTarget::of_name(target)?;
         let level = Jit::best_level(cpu, Panels::Float)?;
@@ -56,6 +57,7 @@ impl Key {
             Source::Graph(g) => ("graph", attnc_graph::print(g)),
             Source::Tile(core) => ("tile", attnc_tile::print(core)),
         };
+        let sizes = sizes.map_or(String::new(), |s| format!("{s:?}"));
         let mut hash = Sha256::new();
         let version = env!("CARGO_PKG_VERSION");
         let os = std::env::consts::OS;
@@ -68,6 +70,7 @@ impl Key {
             level.name(),
             half,
             plan,
+            &sizes,
             stage,
             &content,
         ];

@@ -7,12 +7,15 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use attnc::memory::readable;
-use attnc::{Backend, Compiler, Facts, Inputs, Repeats, RowIds, RunReport, Signature, Source};
+use attnc::tune::Tuning;
+use attnc::{
+    Backend, Compiler, Facts, Inputs, Repeats, RowIds, RunReport, Signature, Source, Worker,
+};
 use serde::Serialize;
 
 use crate::args::{CompileArgs, PlanChoice};
 use crate::bar::Bar;
-use crate::choices::{choices_to_run, threads};
+use crate::choices::{choices_to_run, tell_tuning, threads, tune_file};
 use crate::context::Context;
 use crate::count::{CountError, count, positive};
 use crate::draw::measures::{BenchDrawing, Measured};
@@ -37,13 +40,15 @@ pub(crate) struct BenchArgs {
     pub(crate) seed: u64,
     #[command(flatten)]
     pub(crate) compile: CompileArgs,
-    /// Worker threads (default: all).
-    #[arg(long, value_name = "T", value_parser = positive)]
-    pub(crate) threads: Option<u64>,
+    /// Worker threads: a number, a list (`1,2,3`) or a range that doubles (`1..8`); each length is measured with each, and the speed-up
+    /// over the first is shown (default: all).
+    #[arg(long, value_name = "THREADS")]
+    pub(crate) threads: Option<Lengths>,
     /// Timed calls a length, of which the median counts, after one that warms up [default: up to 5, fewer beyond 10 seconds].
     #[arg(long, value_name = "R", value_parser = positive)]
     pub(crate) repeat: Option<u64>,
-    /// One JSON object a length instead of the table: what `run --json` prints, `ns_per_token`, `gflops_executed` and `tensor_bytes`.
+    /// One JSON object a length instead of the table: what `run --json` prints, `ns_per_token`, `gflops_executed`, `tensor_bytes`,
+    /// `speedup` over the first number of threads and `workers` with `tasks`, `madds` and `busy_ms` of each in the last call.
     #[arg(long)]
     pub(crate) json: bool,
     /// Draw time a token, rate and memory over the length.
@@ -51,7 +56,7 @@ pub(crate) struct BenchArgs {
     pub(crate) plot: Option<PathBuf>,
 }
 
-/// Sequence lengths in the order asked for.
+/// Sequence lengths, or numbers of threads, in the order asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lengths(Vec<u64>);
 
@@ -68,7 +73,7 @@ pub(crate) enum LengthsError {
     #[error("the range `{0}` ends before it starts")]
     Backward(String),
     /// Too many.
-    #[error("more than {MAX_LENGTHS} lengths")]
+    #[error("more than {MAX_LENGTHS} of them")]
     TooMany,
 }
 
@@ -111,16 +116,32 @@ struct Point {
     gflops_executed: f64,
     /// Bytes of q, k, v, out and lse.
     tensor_bytes: u128,
+    /// Median time of the first number of threads at this length, over this one's.
+    speedup: f64,
+    /// What each worker did in the last call.
+    workers: Vec<Worker>,
 }
 
 impl Point {
-    fn new(run: RunReport, s: &Signature) -> Point {
+    fn new(run: RunReport, s: &Signature, first_ms: f64, workers: Vec<Worker>) -> Point {
         Point {
+            speedup: first_ms / run.run_ms,
+            workers,
             ns_per_token: run.run_ms * 1e6 / (run.batch * run.seq_len) as f64,
             gflops_executed: 2.0 * run.madds_executed as f64 / (run.run_ms / 1e3) / 1e9,
             tensor_bytes: s.bytes(run.batch, run.seq_len),
             run,
         }
+    }
+
+    /// Part of the last call that workers were in generated code: the least and the most busy one.
+    fn busy(&self) -> Option<(f64, f64)> {
+        let last = *self.run.run_ms_all.last()?;
+        let all = self.workers.iter().map(|w| w.busy_ms / last);
+        let (least, most) = all.fold((f64::INFINITY, 0.0), |(a, b), t| {
+            (f64::min(a, t), f64::max(b, t))
+        });
+        least.is_finite().then_some((least, most))
     }
 
     fn spread(&self) -> (f64, f64) {
@@ -154,11 +175,29 @@ pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<(), Failure> {
     if let Some(path) = &args.plot {
         output::check_writable(path)?;
     }
+    let tune = tune_file(context, &args.compile.tuning, &args.file)?;
     let start = Instant::now();
-    let engine = Compiler::with(choices).engine(&Source::from(&*op), Backend::Cpu)?;
+    let mut compiler = Compiler::with(choices);
+    if let Some((_, file)) = &tune {
+        compiler = compiler.tune_file(file.clone());
+    }
+    let engine = compiler.engine(&Source::from(&*op), Backend::Cpu)?;
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
     engine.notes().iter().for_each(|note| context.note(note));
-    let threads = threads(args.threads);
+    if let Some((path, _)) = &tune {
+        tell_tuning(
+            context,
+            &args.compile.tuning,
+            path,
+            &op.name,
+            engine.tuning(),
+        );
+    }
+    let counts = match &args.threads {
+        Some(Lengths(counts)) => counts.iter().map(|n| Some(*n)).collect(),
+        None => vec![None],
+    };
+    let counts: Vec<usize> = counts.into_iter().map(threads).collect();
     let repeats = Repeats {
         most: args.repeat.unwrap_or(5),
         seconds: args.repeat.map_or(10.0, |_| f64::INFINITY),
@@ -168,11 +207,17 @@ pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<(), Failure> {
         Some(PlanChoice::Share) => "share",
         Some(PlanChoice::Each) => "each",
     };
+    let plan = match engine.tuning() {
+        Tuning::Used => "tuned",
+        Tuning::Off | Tuning::Nothing | Tuning::Stale(_) | Tuning::Refused(_) => plan,
+    };
+    let list: Vec<String> = counts.iter().map(usize::to_string).collect();
     let what = format!(
-        "{}, kernel {}, plan {plan}, {threads} thread{}, batch {}",
+        "{}, kernel {}, plan {plan}, {} thread{}, batch {}",
         engine.target(),
         engine.kernel(),
-        if threads == 1 { "" } else { "s" },
+        list.join(", "),
+        if counts == [1] { "" } else { "s" },
         args.batch,
     );
     if !args.json {
@@ -182,31 +227,39 @@ pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<(), Failure> {
     for (i, n) in args.seq_len.0.iter().enumerate() {
         let inputs = Inputs::generate(&signature, args.batch, *n, args.seed)?;
         let rows = RowIds::new(inputs.batch, op.heads, inputs.seq_len).len();
-        let name = format!("N = {n} ({} of {})", i + 1, args.seq_len.0.len());
-        let bar = Bar::new(context, name, rows.saturating_mul(repeats.most + 1));
-        let advance = |done| bar.advance(done);
-        let outcome = attnc::measure(&*engine, &signature, &inputs, threads, repeats, &advance)?;
-        bar.clear();
-        let report = RunReport::new(Facts {
-            signature: &signature,
-            inputs: &inputs,
-            engine: &*engine,
-            backend: Backend::Cpu,
-            threads,
-            compile_ms,
-            outcome: &outcome,
-            madds_formula: Some(attnc::madds_formula(&op, args.batch, *n)),
-            verified: None,
-        });
-        let point = Point::new(report, &signature);
-        context.print(&if args.json {
-            serde_json::to_string(&point)
-                .map_err(|error| Failure::Stdout(std::io::Error::other(error)))?
-                + "\n"
-        } else {
-            row(&point)
-        })?;
-        points.push(point.measured());
+        let mut first_ms = None;
+        for (j, threads) in counts.iter().copied().enumerate() {
+            let name = format!("N = {n} ({} of {})", i + 1, args.seq_len.0.len());
+            let bar = Bar::new(context, name, rows.saturating_mul(repeats.most + 1));
+            let advance = |done| bar.advance(done);
+            let outcome =
+                attnc::measure(&*engine, &signature, &inputs, threads, repeats, &advance)?;
+            bar.clear();
+            let report = RunReport::new(Facts {
+                signature: &signature,
+                inputs: &inputs,
+                engine: &*engine,
+                backend: Backend::Cpu,
+                threads,
+                compile_ms,
+                outcome: &outcome,
+                madds_formula: Some(attnc::madds_formula(&op, args.batch, *n)),
+                verified: None,
+            });
+            let first_ms = *first_ms.get_or_insert(report.run_ms);
+            let point = Point::new(report, &signature, first_ms, outcome.executed.workers);
+            context.print(&if args.json {
+                serde_json::to_string(&point)
+                    .map_err(|error| Failure::Stdout(std::io::Error::other(error)))?
+                    + "\n"
+            } else {
+                row(&point)
+            })?;
+            // The picture is of one number of threads, the last.
+            if j + 1 == counts.len() {
+                points.push(point.measured());
+            }
+        }
     }
     match (&args.plot, form) {
         (Some(path), Some(form)) => {
@@ -232,19 +285,22 @@ fn shape(op: &attnc_spec::Operator) -> String {
 }
 
 /// Widths of the columns.
-const COLUMNS: [(&str, usize); 9] = [
+const COLUMNS: [(&str, usize); 12] = [
     ("N", 9),
+    ("threads", 9),
     ("time", 11),
     ("fastest", 11),
     ("slowest", 11),
     ("ns/token", 10),
     ("GFLOP/s", 9),
     ("issued", 9),
+    ("speed-up", 10),
+    ("busy", 11),
     ("tensors", 11),
     ("extra", 11),
 ];
 
-fn line(cells: &[String; 9]) -> String {
+fn line(cells: &[String; 12]) -> String {
     let mut text = String::new();
     for (cell, (_, width)) in cells.iter().zip(COLUMNS) {
         let _ = write!(text, "{cell:>width$}");
@@ -260,14 +316,20 @@ fn heading(op: &attnc_spec::Operator, what: &str) -> String {
 
 fn row(p: &Point) -> String {
     let (least, most) = p.spread();
+    let busy = p.busy().map_or(String::new(), |(least, most)| {
+        format!("{:.0}-{:.0} %", 100.0 * least, 100.0 * most)
+    });
     line(&[
         p.run.seq_len.to_string(),
+        p.run.threads.to_string(),
         super::run_table::milliseconds(p.run.run_ms),
         super::run_table::milliseconds(least),
         super::run_table::milliseconds(most),
         format!("{:.0}", p.ns_per_token),
         format!("{:.1}", p.run.gflops.unwrap_or(f64::NAN)),
         format!("{:.1}", p.gflops_executed),
+        format!("{:.2}", p.speedup),
+        busy,
         readable(p.tensor_bytes),
         readable(u128::from(p.run.peak_extra_bytes)),
     ])

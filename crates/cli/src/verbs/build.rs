@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use attnc::{CpuTarget, writing};
+use attnc::{BuildOptions, CpuTarget, writing};
 
-use crate::args::TargetName;
-use crate::choices::native;
+use crate::args::{TargetName, TuneFileArgs};
+use crate::choices::{native, tell_tuning, tune_file};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -28,6 +28,8 @@ pub(crate) struct BuildArgs {
     /// All operators in one object, one header and one manifest of that name.
     #[arg(long, value_name = "NAME")]
     pub(crate) bundle: Option<String>,
+    #[command(flatten)]
+    pub(crate) tuning: TuneFileArgs,
 }
 
 /// Compiles, then writes everything or nothing.
@@ -38,7 +40,18 @@ pub(crate) fn run(args: &BuildArgs, context: &Context) -> Result<(), Failure> {
     // Before long work.
     writing::check_folder(&args.output)?;
     let attentions = context.attentions(&args.file)?;
-    let built = attnc::build(&attentions, &targets, args.bundle.as_deref())?;
+    let tune = tune_file(context, &args.tuning, &args.file)?;
+    let options = BuildOptions {
+        bundle: args.bundle.as_deref(),
+        tune: tune.as_ref().map(|(_, file)| file),
+    };
+    let built = attnc::build(&attentions, &targets, &options)?;
+    if let Some((path, _)) = &tune {
+        for b in built.tuning() {
+            let what = format!("{} for {}", b.operator, b.target.name());
+            tell_tuning(context, &args.tuning, path, &what, &b.tuning);
+        }
+    }
     let written = built.write(&args.output)?;
     if context.options.quiet {
         return Ok(());

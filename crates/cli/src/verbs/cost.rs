@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::args::CompileArgs;
 use crate::bar::Bar;
-use crate::choices::{choices, choices_to_run, threads};
+use crate::choices::{choices, choices_to_run, threads, tuned};
 use crate::context::Context;
 use crate::count::{count, positive};
 use crate::failure::Failure;
@@ -83,6 +83,7 @@ struct Full {
 pub(crate) fn run(args: &CostArgs, context: &Context) -> Result<(), Failure> {
     let choices = choices(&args.compile)?;
     let op = context.operator(&args.file)?;
+    let choices = tuned(context, &args.compile, &args.file, &op, choices)?;
     // A machine that lacks the target has no times to tell; asked to measure there, it says what is missing.
     let here = choices_to_run(&args.compile);
     let runs = match (args.measure, here) {
@@ -168,7 +169,7 @@ fn timed(
     };
     let n = short_length(op, args.seq_len);
     let (ms, executed) = measure(1, n, 1.0)?;
-    // The estimate's own ratio between the lengths: what it leaves out at both falls out.
+    // The count's own ratio between the lengths.
     let short = estimate(op, &choices, 1, n)?.chosen.madds;
     let measured = if args.measure {
         let (measured_ms, executed) = measure(args.batch, args.seq_len, 10.0)?;
@@ -313,7 +314,7 @@ fn render(op: &Operator, full: &Full) -> String {
         }));
     }
     let mut out = text(&head) + "\n" + &text(&body);
-    out.push_str("\nProducts issued and bytes moved are the cost model's estimates");
+    out.push_str("\nProducts issued are counted along the schedule, bytes moved are the cost model's estimate");
     out.push_str(match full.times.first() {
         None => ".\n",
         Some(_) => "; predicted times scale a short run on this machine:\n",

@@ -3,11 +3,12 @@
 
 use std::path::PathBuf;
 
-use attnc::pipeline;
+use attnc::pipeline::{self, Choices};
 use attnc_diag::SourceMap;
+use attnc_graph::OpGraph;
 
 use crate::args::CompileArgs;
-use crate::choices::choices;
+use crate::choices::{choices, tuned};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::loader::read_named;
@@ -122,18 +123,28 @@ fn compiled(args: &EmitArgs, context: &Context) -> Result<String, Failure> {
     }
     let choices = choices(&args.compile)?;
     let operator = context.operator(&args.file)?;
-    let mut graph = pipeline::graph(&operator)?;
+    let graph = pipeline::graph(&operator)?;
     if args.stage != Stage::Graph {
-        graph = pipeline::fuse(&graph, &choices)?.graph;
+        let choices = tuned(context, &args.compile, &args.file, &operator, choices)?;
+        return fused(args, &graph, &choices);
     }
-    Ok(if args.stage == Stage::Tile {
-        attnc_tile::print(&pipeline::tile(&graph, &choices)?)
-    } else {
-        match args.format {
-            Format::Text => attnc_graph::print(&graph),
-            Format::Json => attnc_graph::to_json(&graph)?,
-            Format::Dot => attnc_graph::dot(&graph),
-        }
+    printed(args, &graph)
+}
+
+/// The stages from rewriting on.
+fn fused(args: &EmitArgs, graph: &OpGraph, choices: &Choices) -> Result<String, Failure> {
+    let graph = pipeline::fuse(graph, choices)?.graph;
+    match args.stage {
+        Stage::Tile => Ok(attnc_tile::print(&pipeline::tile(&graph, choices)?)),
+        _ => printed(args, &graph),
+    }
+}
+
+fn printed(args: &EmitArgs, graph: &OpGraph) -> Result<String, Failure> {
+    Ok(match args.format {
+        Format::Text => attnc_graph::print(graph),
+        Format::Json => attnc_graph::to_json(graph)?,
+        Format::Dot => attnc_graph::dot(graph),
     })
 }
 
@@ -147,6 +158,7 @@ fn machine(args: &EmitArgs, context: &Context) -> Result<String, Failure> {
     }
     let choices = choices(&args.compile)?;
     let operator = context.operator(&args.file)?;
+    let choices = tuned(context, &args.compile, &args.file, &operator, choices)?;
     let fused = pipeline::fuse(&pipeline::graph(&operator)?, &choices)?.graph;
     let core = pipeline::tile(&fused, &choices)?;
     Ok(if args.stage == Stage::Clif {

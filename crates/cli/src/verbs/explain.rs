@@ -8,7 +8,7 @@ use attnc::pipeline;
 use attnc::pipeline::{Cost, Optimized};
 
 use crate::args::CompileArgs;
-use crate::choices::choices;
+use crate::choices::{choices, tuned};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -24,9 +24,10 @@ pub(crate) struct ExplainArgs {
 
 /// Prints the unfused graph, the steps of egg's checked proof, the fused graph, and what each rule saved.
 pub(crate) fn run(args: &ExplainArgs, context: &Context) -> Result<(), Failure> {
-    let mut choices = choices(&args.compile)?;
-    choices.proof = true;
+    let choices = choices(&args.compile)?;
     let operator = context.operator(&args.file)?;
+    let mut choices = tuned(context, &args.compile, &args.file, &operator, choices)?;
+    choices.proof = true;
     let graph = pipeline::graph(&operator)?;
     let fused = pipeline::fuse(&graph, &choices)?;
     let bytes = operator.dtype.bytes() as u64;

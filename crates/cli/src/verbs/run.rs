@@ -14,7 +14,7 @@ use attnc_tensor::write_safetensors;
 
 use crate::args::{CompileArgs, TensorArgs};
 use crate::bar::Bar;
-use crate::choices::{choices_to_run, threads};
+use crate::choices::{choices_to_run, tell_tuning, threads, tune_file};
 use crate::context::Context;
 use crate::count::{self, CountError, count, positive};
 use crate::failure::Failure;
@@ -137,8 +137,20 @@ pub(crate) fn run(args: &RunArgs, context: &Context) -> Result<(), Failure> {
     if let Some(cache) = cache::place().filter(|_| !args.no_cache) {
         compiler = compiler.cache(cache);
     }
+    // The text of a stage has its schedule in it.
+    let tune = match &source {
+        Source::Operator(_) => tune_file(context, &args.compile.tuning, &args.file)?,
+        Source::Graph(_) | Source::Tile(_) => None,
+    };
+    if let Some((_, file)) = &tune {
+        compiler = compiler.tune_file(file.clone());
+    }
     let engine = compiler.engine(&source, backend)?;
     let compile_ms = start.elapsed().as_secs_f64() * 1e3;
+    if let Some((path, _)) = &tune {
+        let name = source.signature().name;
+        tell_tuning(context, &args.compile.tuning, path, &name, engine.tuning());
+    }
     if let Some(trouble) = engine.cache_trouble() {
         context.warn(&format!("the kernel cache: {trouble}"));
     }
@@ -253,6 +265,9 @@ fn source(args: &RunArgs, context: &Context) -> Result<Source, Failure> {
     }
     if !args.compile.without.is_empty() {
         return Err(carried("--without"));
+    }
+    if args.compile.tuning.tune.is_some() {
+        return Err(carried("--tune"));
     }
     if context.options.name.is_some() {
         return Err(carried("--name"));
