@@ -4,6 +4,8 @@
 //!
 //! In: small functions, an operator. Out: faults by name; the body that fits each processor, or a refusal; MXCSR untouched.
 
+use std::collections::BTreeMap;
+
 use attnc::pipeline::{self, Choices};
 use attnc::{Inputs, Signature};
 use attnc_codegen_cpu::{
@@ -12,8 +14,9 @@ use attnc_codegen_cpu::{
 use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
 use attnc_tensor::DType;
 use attnc_tests::bochs::{
-    AVX, Arg, HASWELL, Image, MXCSR, Processor, Refused, SANDY_BRIDGE, SAPPHIRE_RAPIDS, SKYLAKE_X,
-    SSE, Stopped, forward, there,
+    AVX, AVX512, Arg, HASWELL, Image, MXCSR, Processor, Refused, SANDY_BRIDGE, SAPPHIRE_RAPIDS,
+    SAPPHIRE_RAPIDS_AMX, SAPPHIRE_RAPIDS_DENIED, SAPPHIRE_RAPIDS_TILES, SKYLAKE_X, SSE, Stopped,
+    forward, there,
 };
 use attnc_tile::core::Core;
 
@@ -69,7 +72,7 @@ fn operator() -> Operator {
         heads: 2,
         kv_heads: 1,
         head_dim: 9,
-        dtype: DType::F32,
+        dtype: DType::Bf16,
         precision: Precision::Standard,
         causal: true,
         scale: 0.3,
@@ -78,18 +81,27 @@ fn operator() -> Operator {
     }
 }
 
-fn core(target: CpuTarget) -> Core {
+/// The programs for a target, each with what it needs.
+fn cores(target: CpuTarget) -> Vec<(Core, CpuTarget)> {
     let choices = Choices::new(target.name());
     let graph = pipeline::graph(&operator()).expect("a graph");
     let fused = pipeline::fuse(&graph, &choices).expect("rewriting ends");
-    pipeline::tile(&fused.graph, &choices).expect("a program")
+    let cores = pipeline::tiles(&fused.graph, &choices).expect("programs");
+    cores.into_iter().map(|c| (c, target)).collect()
 }
 
-/// The bits of a run.
-fn bits(program: &Program, p: &Processor) -> Result<Vec<u8>, Refused> {
+fn compile(cores: &[(Core, CpuTarget)], detect: Detect) -> Program {
+    let parts: Vec<Part<'_>> = cores.iter().map(|(c, t)| Part::of(c, *t)).collect();
+    compile_parts(&parts, detect).expect("code")
+}
+
+/// The body that ran, and the bits that it gave.
+fn run(program: &Program, p: &Processor) -> Result<(Option<Level>, Vec<u8>), Refused> {
     let op = operator();
     let x = Inputs::generate(&Signature::from(&op), 1, 150, 8).expect("small");
-    forward(program, &op, &x, p).map(|y| [y.out.bytes(), y.lse.bytes()].concat())
+    let done = forward(program, &op, &x, p)?;
+    let bits = [done.outcome.out.bytes(), done.outcome.lse.bytes()].concat();
+    Ok((done.level, bits))
 }
 
 /// One program for every `x86_64`: each processor runs the best body that it and its system have, and raises nothing.
@@ -98,47 +110,56 @@ fn every_processor_runs_the_body_that_fits_it() {
     if !there() {
         return;
     }
-    let targets = CpuTarget::ALL.map(|t| (t.family() == Family::X86_64).then_some(t));
-    let cores: Vec<(Core, CpuTarget)> = targets
+    let targets = CpuTarget::ALL
         .into_iter()
-        .flatten()
-        .map(|t| (core(t), t))
-        .collect();
+        .filter(|t| t.family() == Family::X86_64);
+    let cores: Vec<(Core, CpuTarget)> = targets.flat_map(cores).collect();
     let parts: Vec<Part<'_>> = cores.iter().map(|(c, t)| Part::of(c, *t)).collect();
-    let joined = |detect| compile_parts(&parts, detect).expect("code");
-    let program = joined(Detect::Machine);
-    // What each body gives, on a processor that has everything.
+    // What a body gives alone, on a processor that has everything.
     let alone = |level: Level| {
-        let part = parts
-            .iter()
-            .find(|p| p.levels.contains(&level))
-            .expect("a part");
+        let part = parts.iter().find(|p| p.levels.contains(&level));
         let levels = [level];
         let part = Part {
             levels: &levels,
-            ..*part
+            ..*part.expect("a part")
         };
         let program = compile_parts(&[part], Detect::Trusted).expect("code");
-        bits(&program, &SAPPHIRE_RAPIDS).unwrap_or_else(|e| panic!("{e}"))
+        let (ran, bits) = run(&program, &SAPPHIRE_RAPIDS_TILES).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(ran, Some(level));
+        bits
     };
-    let [base, v3, v4] = [Level::Base, Level::V3, Level::V4].map(alone);
+    let levels: Vec<Level> = parts.iter().flat_map(|p| p.levels).copied().collect();
+    let wanted: BTreeMap<Level, Vec<u8>> = levels.iter().map(|l| (*l, alone(*l))).collect();
+    let [base, v3, v4] = [Level::Base, Level::V3, Level::V4].map(|l| &wanted[&l]);
     assert!(base != v3 && v3 != v4 && base != v4);
+    let highest = |most: Level| levels.iter().filter(|l| **l <= most).max().copied();
     let system = |p: Processor, xcr0| Processor { xcr0, ..p };
-    for (p, want) in [
-        (SANDY_BRIDGE, &base),
-        (system(HASWELL, SSE), &base),
-        (HASWELL, &v3),
-        (system(SKYLAKE_X, AVX), &v3),
-        (system(SKYLAKE_X, SSE), &base),
-        (SKYLAKE_X, &v4),
+    let program = compile(&cores, Detect::Machine);
+    for (p, most) in [
+        (SANDY_BRIDGE, Level::Base),
+        (system(HASWELL, SSE), Level::Base),
+        (HASWELL, Level::V3),
+        (system(SKYLAKE_X, AVX), Level::V3),
+        (system(SKYLAKE_X, SSE), Level::Base),
+        (SKYLAKE_X, Level::V4),
+        (SAPPHIRE_RAPIDS, Level::V4Bf16),
+        (SAPPHIRE_RAPIDS_DENIED, Level::V4Bf16),
+        (system(SAPPHIRE_RAPIDS_AMX, AVX512), Level::V4Bf16),
+        (SAPPHIRE_RAPIDS_AMX, Level::Amx),
     ] {
-        let got = bits(&program, &p).unwrap_or_else(|e| panic!("{p:?}: {e}"));
-        assert!(got == *want, "{p:?} runs another body");
+        let (ran, bits) = run(&program, &p).unwrap_or_else(|e| panic!("{p:?}: {e}"));
+        assert_eq!(ran, highest(most), "{p:?}");
+        assert!(ran.is_some_and(|l| bits == wanted[&l]), "{p:?}");
     }
     // What a program is told counts, whatever the processor has.
-    for (told, want) in [(Level::Base, &base), (Level::V3, &v3), (Level::V4, &v4)] {
-        let got = bits(&joined(Detect::Told(told.needs())), &SAPPHIRE_RAPIDS);
-        assert!(got.as_ref() == Ok(want), "{told:?}");
+    for told in &levels {
+        let program = compile(&cores, Detect::Told(told.needs()));
+        let (ran, bits) = run(&program, &SAPPHIRE_RAPIDS_TILES).unwrap_or_else(|e| panic!("{e}"));
+        let same = |l: Level| l.needs() == told.needs();
+        assert!(
+            ran.is_some_and(|l| same(l) && bits == wanted[&l]),
+            "{told:?}: {ran:?}"
+        );
     }
 }
 
@@ -147,9 +168,8 @@ fn a_processor_without_any_body_is_told_so() {
     if !there() {
         return;
     }
-    let core = core(CpuTarget::X86_64V4);
-    let part = [Part::of(&core, CpuTarget::X86_64V4)];
-    let asking = compile_parts(&part, Detect::Machine).expect("code");
+    let cores = cores(CpuTarget::X86_64V4);
+    let asking = compile(&cores, Detect::Machine);
     for p in [
         SANDY_BRIDGE,
         HASWELL,
@@ -158,15 +178,11 @@ fn a_processor_without_any_body_is_told_so() {
             ..SKYLAKE_X
         },
     ] {
-        assert_eq!(
-            bits(&asking, &p),
-            Err(Refused::Plan(ERROR_MACHINE)),
-            "{p:?}"
-        );
+        assert_eq!(run(&asking, &p), Err(Refused::Plan(ERROR_MACHINE)), "{p:?}");
     }
     // The test above can fail: code that does not ask stops there.
-    let trusting = compile_parts(&part, Detect::Trusted).expect("code");
-    match bits(&trusting, &HASWELL) {
+    let trusting = compile(&cores, Detect::Trusted);
+    match run(&trusting, &HASWELL) {
         Err(Refused::Stopped(Stopped::Fault(f, _))) => assert_eq!(f.vector, 6),
         other => panic!("{other:?}"),
     }
@@ -180,18 +196,22 @@ fn arithmetic_of_the_caller_neither_counts_nor_changes() {
         return;
     }
     let (flush, upwards, masks) = (0x8040, 0x4000, 0x1f80);
-    let core = core(CpuTarget::X86_64V4);
-    let program = compile_parts(&[Part::of(&core, CpuTarget::X86_64V4)], Detect::Machine);
-    let program = program.expect("code");
-    let want = bits(&program, &SKYLAKE_X).unwrap_or_else(|e| panic!("{e}"));
-    for mxcsr in [
-        MXCSR | flush,
-        MXCSR | upwards,
-        MXCSR & !masks,
-        flush | upwards,
+    for (target, p) in [
+        (CpuTarget::X86_64V4, SKYLAKE_X),
+        (CpuTarget::X86_64V4, SAPPHIRE_RAPIDS),
+        (CpuTarget::X86_64Amx, SAPPHIRE_RAPIDS_AMX),
     ] {
-        let p = Processor { mxcsr, ..SKYLAKE_X };
-        let got = bits(&program, &p).unwrap_or_else(|e| panic!("{mxcsr:#x}: {e}"));
-        assert!(got == want, "{mxcsr:#x}");
+        let program = compile(&cores(target), Detect::Machine);
+        let want = run(&program, &p).unwrap_or_else(|e| panic!("{e}"));
+        for mxcsr in [
+            MXCSR | flush,
+            MXCSR | upwards,
+            MXCSR & !masks,
+            flush | upwards,
+        ] {
+            let p = Processor { mxcsr, ..p };
+            let got = run(&program, &p).unwrap_or_else(|e| panic!("{mxcsr:#x}: {e}"));
+            assert!(got == want, "{mxcsr:#x}");
+        }
     }
 }

@@ -15,27 +15,31 @@ peers() { $PYTHON -m peers "$@"; }
 timed() { ${BEFORE:-} $PYTHON -m peers time "$@"; }
 
 hand="hand-views-token hand-copies-token hand-views-head hand-copies-head"
-v4="x86_64-v4/share x86_64-v4/each"
-v3="x86_64-v3/share x86_64-v3/each"
+# The targets that this machine runs, the most demanding first: all of them for C1, the first one for the rest.
+targets=$(../../target/release/attnc targets | awk '$1 ~ /^x86_64-/ && / runs/ { print $1 }' | tac)
+best=$(head -n 1 <<<"$targets")
+[ -n "$best" ] || { echo "this machine runs no wide target (attnc targets)" >&2; exit 1; }
+native="$best/share $best/each"
+all=$(for t in $targets; do echo "$t/share $t/each"; done)
 rm -rf results
 for case in C1-f32 C1-f32-causal C1-bf16 C1-bf16-causal; do
-    peers check $case --engines $v4 $v3 original $hand dense
-    timed $case --engines $v4 $v3 original $hand dense --turns 3
+    peers check $case --engines $all original $hand dense
+    timed $case --engines $all original $hand dense --turns 3
 done
 for case in C2-f32 C2-f32-causal C2-bf16 C2-bf16-causal; do
-    peers check $case --engines $v4 original $hand
-    timed $case --engines $v4 original $hand --turns 2
+    peers check $case --engines $native original $hand
+    timed $case --engines $native original $hand --turns 2
 done
 for case in C1-f32 C1-f32-causal; do
-    peers check $case --engines $v4 $v3 original $hand --mkl shipped
-    timed $case --engines $v4 $v3 original $hand --turns 3 --mkl shipped
-    timed $case --engines $v4 original $hand --threads 2
+    peers check $case --engines $all original $hand --mkl shipped
+    timed $case --engines $all original $hand --turns 3 --mkl shipped
+    timed $case --engines $native original $hand --threads 2
 done
-peers check G2048-f32 --engines x86_64-v4/share original hand-views-head flex --label flex
-timed G2048-f32 --engines x86_64-v4/share original hand-views-head flex --turns 2 --label flex
+peers check G2048-f32 --engines $best/share original hand-views-head flex --label flex
+timed G2048-f32 --engines $best/share original hand-views-head flex --turns 2 --label flex
 for n in 4096 8192 16384 32768 65536; do
     dense=$([ $n -le 16384 ] && echo dense || true)
-    peers check G$n-f32 --engines x86_64-v4/share original hand-views-head $dense
-    timed G$n-f32 --engines x86_64-v4/share original hand-views-head $dense --turns 2
+    peers check G$n-f32 --engines $best/share original hand-views-head $dense
+    timed G$n-f32 --engines $best/share original hand-views-head $dense --turns 2
 done
 peers report

@@ -9,7 +9,7 @@ use attnc::{
     execute, madds_formula, verify,
 };
 
-use attnc_codegen_cpu::{CpuTarget, Family, compile};
+use attnc_codegen_cpu::{CpuTarget, Detect, Family, Part, Program, compile_parts};
 use attnc_tensor::View;
 
 use crate::bochs::{self, Processor};
@@ -87,13 +87,17 @@ impl Engine {
             .collect()
     }
 
-    /// Machine code for AVX-512 on a processor that has it, emulated: a few thousand times slower than this machine would be.
-    pub fn emulated(plan: Option<Plan>) -> Engine {
-        Engine {
-            target: CpuTarget::X86_64V4.name(),
-            guest: Some(&bochs::SKYLAKE_X),
+    /// Machine code for a target on the processors that it is for, emulated: a hundred times slower than they would be.
+    pub fn emulated(target: CpuTarget, plan: Option<Plan>) -> Vec<Engine> {
+        let guest = |p| Engine {
+            target: target.name(),
+            guest: Some(p),
             ..Engine::new(Backend::Cpu, plan, 1)
-        }
+        };
+        bochs::processors(target)
+            .iter()
+            .map(|p| guest(*p))
+            .collect()
     }
 
     /// Why this engine does not run a case; none: it runs it.
@@ -125,34 +129,37 @@ impl Engine {
             let text = attnc_graph::print(&text).replacen("graph", "fused", 1);
             source = Source::Graph(attnc_graph::parse(&text).map_err(|e| e.to_string())?);
         }
-        let choices = Choices {
-            plan: self.plan.unwrap_or(Plan::Auto),
-            without: self.without.clone(),
-            ..Choices::new(self.target)
-        };
         if let Some(processor) = self.guest {
-            return self.run_in_guest(processor, &choices, c, x);
+            let program = self.program(c, Detect::Machine)?;
+            let done = bochs::forward(&program, &c.op, x, processor);
+            return done.map(|d| d.outcome).map_err(|e| e.to_string());
         }
-        let engine = Compiler::with(choices).engine(&source, self.backend);
+        let engine = Compiler::with(self.choices()).engine(&source, self.backend);
         let engine = engine.map_err(|e| e.to_string())?;
         let signature = Signature::from(&c.op);
         execute(&*engine, &signature, x, self.threads, 1, &|_| ()).map_err(|e| e.to_string())
     }
 
-    /// Compiles for the target as for an object file, and runs that on the processor of a guest.
-    fn run_in_guest(
-        &self,
-        processor: &Processor,
-        choices: &Choices,
-        c: &Case,
-        x: &Inputs,
-    ) -> Result<Outcome, String> {
-        let target = CpuTarget::of_name(self.target).ok_or("guests run machine code")?;
+    /// The program that an object file for the target holds.
+    ///
+    /// # Errors
+    /// What the compiler says.
+    pub fn program(&self, c: &Case, detect: Detect) -> Result<Program, String> {
+        let target = CpuTarget::of_name(self.target).ok_or("no machine code for this target")?;
+        let choices = self.choices();
         let graph = pipeline::graph(&c.op).map_err(|e| e.to_string())?;
-        let fused = pipeline::fuse(&graph, choices).map_err(|e| e.to_string())?;
-        let core = pipeline::tile(&fused.graph, choices).map_err(|e| e.to_string())?;
-        let program = compile(&core, target).map_err(|e| e.to_string())?;
-        bochs::forward(&program, &c.op, x, processor).map_err(|e| e.to_string())
+        let fused = pipeline::fuse(&graph, &choices).map_err(|e| e.to_string())?;
+        let cores = pipeline::tiles(&fused.graph, &choices).map_err(|e| e.to_string())?;
+        let parts: Vec<Part<'_>> = cores.iter().map(|c| Part::of(c, target)).collect();
+        compile_parts(&parts, detect).map_err(|e| e.to_string())
+    }
+
+    fn choices(&self) -> Choices {
+        Choices {
+            plan: self.plan.unwrap_or(Plan::Auto),
+            without: self.without.clone(),
+            ..Choices::new(self.target)
+        }
     }
 
     /// Runs a case and judges every row of it by the oracle.

@@ -28,10 +28,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use attnc_codegen_cpu::CpuTarget;
 use serde::Serialize;
 
 pub use image::{Arg, Buffer, Called, Fault, Image, Ran, Stopped};
-pub use operator::{Refused, forward};
+pub use operator::{Done, Refused, forward};
 pub use tile_function::tile_function;
 
 /// State of x87 and SSE (XCR0).
@@ -118,6 +119,17 @@ pub const SAPPHIRE_RAPIDS_DENIED: Processor = Processor {
     system_calls: &[(REQUEST_TILES, -22)],
     ..SAPPHIRE_RAPIDS_AMX
 };
+
+/// The processors that a target is for, the least demanding first: one for every body that it may have.
+pub fn processors(target: CpuTarget) -> &'static [&'static Processor] {
+    match target {
+        CpuTarget::X86_64 => &[&SANDY_BRIDGE, &HASWELL],
+        CpuTarget::X86_64V3 => &[&HASWELL],
+        CpuTarget::X86_64V4 => &[&SKYLAKE_X, &SAPPHIRE_RAPIDS],
+        CpuTarget::X86_64Amx => &[&SAPPHIRE_RAPIDS_AMX],
+        CpuTarget::Aarch64 => &[],
+    }
+}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

@@ -5,7 +5,7 @@
 //! cannot be written, and whatever a kernel is to write holds NaN before.
 
 use attnc::{Executed, Inputs, Outcome, Signature};
-use attnc_codegen_cpu::{ABI, Program};
+use attnc_codegen_cpu::{ABI, Args, Level, Program};
 use attnc_spec::Operator;
 use attnc_tensor::{DType, Storage, Tensor};
 
@@ -33,6 +33,18 @@ impl std::fmt::Display for Refused {
     }
 }
 
+/// What a guest gave.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The results.
+    pub outcome: Outcome,
+    /// The body that the plan chose.
+    pub level: Option<Level>,
+}
+
+/// Where the plan keeps the level: behind its copy of the arguments and the number of tasks.
+const LEVEL: usize = size_of::<Args>() + 8;
+
 /// Strides of a contiguous tensor without its last axis, in elements.
 fn strides(shape: &[usize]) -> Vec<u64> {
     let from = |i: usize| shape[i + 1..].iter().product::<usize>() as u64;
@@ -48,7 +60,7 @@ pub fn forward(
     op: &Operator,
     x: &Inputs,
     p: &Processor,
-) -> Result<Outcome, Refused> {
+) -> Result<Done, Refused> {
     let s = Signature::from(op);
     let (rows, sums) = (
         s.query_shape(x.batch, x.seq_len),
@@ -74,7 +86,7 @@ pub fn forward(
     // Of lse, the last axis counts: it has a stride by nature only.
     args.extend(strides(&sums));
     let args: Vec<u8> = args.iter().flat_map(|w| w.to_le_bytes()).collect();
-    assert_eq!(args.len(), size_of::<attnc_codegen_cpu::Args>());
+    assert_eq!(args.len(), size_of::<Args>());
     let args = image.constant(&args, 8);
 
     let name = |what: &str| format!("attnc_{}_{what}", op.name);
@@ -110,12 +122,16 @@ pub fn forward(
     {
         return harness(format!("MXCSR came back as {:#x}", c.mxcsr));
     }
-    Ok(Outcome {
+    let level = Level::ALL
+        .into_iter()
+        .find(|l| ran.bytes(plan)[LEVEL..LEVEL + 8] == l.number().to_le_bytes());
+    let outcome = Outcome {
         out: tensor(op.dtype.into(), ran.bytes(out), &rows),
         lse: tensor(Storage::F32, ran.bytes(lse), &sums),
         run_ms: Vec::new(),
         executed: Executed::default(),
-    })
+    };
+    Ok(Done { outcome, level })
 }
 
 /// A tensor of these bytes.
