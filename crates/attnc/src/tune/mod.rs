@@ -2,8 +2,8 @@
 //! Schedules by measurement: the search, its record, and what a compilation takes from it.
 //!
 //! In: an operator and a budget. Out: a [`TuneEntry`], kept in a [`TuneFile`] that [`Compiler::tune_file`](crate::Compiler::tune_file)
-//! reads: [`candidates`] lists schedules in the order of the time model ([`model`]), [`search`] compiles, checks and measures
-//! them, [`file`] keeps what was found under everything that it depends on ([`machine`]). A file decides how fast a kernel is and
+//! reads: [`candidates`] lists schedules in the order of the time model (`model`), `search` compiles, checks and measures
+//! them, [`file`] keeps what was found under everything that it depends on (`machine`). A file decides how fast a kernel is and
 //! nothing else: sizes from it pass the same checks and the same verifier as the defaults.
 
 mod candidates;
