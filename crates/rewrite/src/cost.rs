@@ -29,7 +29,7 @@ pub struct Cost {
 const RUN: u64 = 4096;
 
 impl Cost {
-    /// What extraction compares: an element moved weighs as much as a product, a run as much as [`RUN`].
+    /// What extraction compares: an element moved weighs as much as a product, a run as much as `RUN` does.
     pub fn total(self) -> u64 {
         let runs = self.runs.saturating_mul(RUN);
         self.products
