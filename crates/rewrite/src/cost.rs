@@ -96,12 +96,12 @@ impl<'a> Costs<'a> {
         issued(self.model.bag(self.branch(id)))
     }
 
-    /// One of them.
+    /// One of them; halves are rounded up, so that a softmax of its own never costs less than a fused one.
     fn half(&self, id: Id) -> Cost {
         let both = self.alone(id);
         Cost {
-            products: both.products / 2,
-            runs: both.runs / 2,
+            products: both.products.div_ceil(2),
+            runs: both.runs.div_ceil(2),
             ..both
         }
     }
