@@ -126,9 +126,9 @@ impl<'a> Costs<'a> {
             // Scores in memory are written and read by every operation between the products.
             Node::Qk([q, _]) => self.half(*q).and(moved(self.scores(*q))),
             Node::Pv([p, _]) => self.half(*p).and(moved(self.scores(*p))),
-            Node::Scale([_, s]) | Node::Mask([s]) | Node::Softmax([s]) => {
-                moved(self.scores(*s).saturating_mul(2))
-            }
+            Node::Scale([_, s]) | Node::Mask([s]) => moved(self.scores(*s).saturating_mul(2)),
+            // And a softmax of its own sweeps twice over rows and keys: dearer than any fused one, however few its scores are.
+            Node::Softmax([s]) => moved(self.scores(*s).saturating_mul(2).saturating_add(wide)),
             Node::Local([b]) => self.alone(*b),
             Node::Scatter(_) | Node::Merge(_) | Node::Join(_) => moved(wide.saturating_mul(2)),
             Node::Mix(_) => moved(wide.saturating_mul(3)),
