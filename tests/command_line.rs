@@ -182,7 +182,7 @@ fn what_is_to_come_says_so() {
     let folder = folder();
     let run = attnc(
         folder.path(),
-        &["tune", "good.attn", "--target", "x86_64-v3"],
+        &["build", "good.attn", "--target", "sm_80", "--output", "new"],
     );
     let told = run.err.contains("not built yet");
     assert_eq!((run.code, told), (Some(1), true), "{}", run.err);
