@@ -11,13 +11,13 @@ use serde_json::Value;
 /// Packages as (name, licence expression, source).
 fn packages() -> Vec<(String, String, String)> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    // Packages of other systems are not on this disk yet where only a build has fetched any: their registry is asked.
     let out = Command::new(cargo)
         .args([
             "metadata",
             "--format-version",
             "1",
             "--locked",
-            "--offline",
             "--all-features",
         ])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
