@@ -6,9 +6,9 @@
 
 use attnc::pipeline::{self, Choices, Plan};
 use attnc_codegen_cpu::{CpuTarget, census, compile};
-use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
 use attnc_tensor::DType;
 use attnc_tests::engines::Engine;
+use attnc_tests::operators::odd_segments;
 use attnc_tests::random::Case;
 
 const WIDE: [CpuTarget; 3] = [
@@ -16,25 +16,6 @@ const WIDE: [CpuTarget; 3] = [
     CpuTarget::X86_64V4,
     CpuTarget::X86_64Amx,
 ];
-
-fn operator(head_dim: u32, dtype: DType, causal: bool) -> Operator {
-    let branch = |segment, dilation| Branch {
-        segment: Segment::Finite(segment),
-        dilation,
-    };
-    Operator {
-        name: "claims".into(),
-        heads: 1,
-        kv_heads: 1,
-        head_dim,
-        dtype,
-        precision: Precision::Standard,
-        causal,
-        scale: 1.0 / f64::from(head_dim).sqrt(),
-        profile: Profile::PAPER,
-        branches: vec![branch(67, 1), branch(134, 2)],
-    }
-}
 
 #[test]
 fn every_head_dimension_agrees_with_the_oracle() {
@@ -47,7 +28,7 @@ fn every_head_dimension_agrees_with_the_oracle() {
             _ => (DType::F16, true),
         };
         let case = Case {
-            op: operator(head_dim, dtype, causal),
+            op: odd_segments(head_dim, dtype, causal),
             batch: 1,
             seq_len: 68 + head_dim as usize % 67,
             seed: u64::from(head_dim),
@@ -64,7 +45,7 @@ fn every_head_dimension_agrees_with_the_oracle() {
 fn every_head_dimension_is_claimed_and_decodes() {
     for head_dim in 1..=256 {
         for target in WIDE {
-            let op = operator(head_dim, DType::F32, head_dim % 2 == 0);
+            let op = odd_segments(head_dim, DType::F32, head_dim % 2 == 0);
             let choices = Choices::new(target.name());
             let graph = pipeline::graph(&op).expect("a graph");
             let fused = pipeline::fuse(&graph, &choices).expect("fused");
@@ -91,7 +72,7 @@ fn every_head_dimension_is_claimed_and_decodes() {
 /// A step that is not the one the schedule writes, by an edit of its text, say, is run as it stands.
 #[test]
 fn an_edited_step_is_not_claimed() {
-    let op = operator(8, DType::F32, false);
+    let op = odd_segments(8, DType::F32, false);
     for target in WIDE {
         let choices = Choices::new(target.name());
         let graph = pipeline::graph(&op).expect("a graph");

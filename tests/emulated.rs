@@ -12,11 +12,12 @@ use attnc::pipeline::{self, Choices, Plan};
 use attnc::{Backend, Inputs, Signature};
 use attnc_codegen_cpu::{CpuTarget, Detect, Family, Jit, Level, Program, compile};
 use attnc_runtime::{Launch, Workers};
-use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
+use attnc_spec::Operator;
 use attnc_tensor::measure::frobenius;
 use attnc_tensor::{DType, Tensor};
 use attnc_tests::bochs::{self, Done, SKYLAKE_X, there, tile_function};
 use attnc_tests::engines::Engine;
+use attnc_tests::operators::odd_segments;
 use attnc_tests::random::{Case, cases};
 use attnc_tile::core::{Axis, Core, Elem, TileFn, TileTy};
 use rand::{RngExt, SeedableRng};
@@ -98,25 +99,6 @@ fn random_operators_agree_with_the_oracle_each() {
     }
 }
 
-fn operator(head_dim: u32, dtype: DType, causal: bool) -> Operator {
-    let branch = |segment, dilation| Branch {
-        segment: Segment::Finite(segment),
-        dilation,
-    };
-    Operator {
-        name: "claims".into(),
-        heads: 1,
-        kv_heads: 1,
-        head_dim,
-        dtype,
-        precision: Precision::Standard,
-        causal,
-        scale: 1.0 / f64::from(head_dim).sqrt(),
-        profile: Profile::PAPER,
-        branches: vec![branch(67, 1), branch(134, 2)],
-    }
-}
-
 fn program(op: &Operator) -> (Core, Program) {
     let choices = Choices::new(V4.name());
     let graph = pipeline::graph(op).expect("a graph");
@@ -136,7 +118,7 @@ fn claims_agree_with_the_tile_interpreter_and_the_oracle() {
     for (i, head_dim) in dims.into_iter().enumerate() {
         let dtype = [DType::F32, DType::Bf16, DType::F16][i % 3];
         let c = Case {
-            op: operator(head_dim, dtype, i % 2 == 0),
+            op: odd_segments(head_dim, dtype, i % 2 == 0),
             batch: 1,
             seq_len: 68 + head_dim as usize % 67,
             // Even: the processor without bf16, whose body the interpreter's program is.
@@ -183,7 +165,7 @@ fn operators_in_bf16_agree_with_the_oracle() {
         for (i, head_dim) in [1, 16, 32, 40, 64, 96, 128, 250].into_iter().enumerate() {
             // Odd seeds: of the processors of a target, the one with more extensions.
             let c = Case {
-                op: operator(head_dim, DType::Bf16, i % 2 == 1),
+                op: odd_segments(head_dim, DType::Bf16, i % 2 == 1),
                 batch: 1,
                 seq_len: [140, 64, 97, 33, 200, 20, 130, 66][i],
                 seed: 2 * i as u64 + 1,
@@ -239,7 +221,7 @@ fn a_claim_gives_the_tiles_of_the_portable_body() {
     }
     let mut random = ChaCha8Rng::seed_from_u64(5);
     for causal in [false, true] {
-        let (core, program) = program(&operator(19, DType::F32, causal));
+        let (core, program) = program(&odd_segments(19, DType::F32, causal));
         let f = core.fns.iter().find(|f| f.name == "step").expect("a step");
         for live in [[48, 64], [1, 1], [17, 9], [33, 63], [47, 8]] {
             let all = f.tiles.iter();

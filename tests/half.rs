@@ -12,9 +12,10 @@ use attnc::{Backend, Executed, Inputs, Outcome, Signature};
 use attnc_codegen_cpu::{Detect, Jit, Level, Part, compile_parts};
 use attnc_runtime::{Launch, Workers, launch};
 use attnc_schedule::{Schedule, lower};
-use attnc_spec::{Branch, Operator, Precision, Profile, Segment};
+use attnc_spec::{Operator, Segment};
 use attnc_tensor::{DType, Tensor};
 use attnc_tests::engines::{Engine, targets};
+use attnc_tests::operators::odd_segments;
 use attnc_tests::random::{Case, cases};
 use attnc_tile::core::{Core, Layout};
 use attnc_tile::step::{Panels, recognise};
@@ -127,31 +128,12 @@ fn random_operators_agree_with_the_oracle() {
     });
 }
 
-fn operator(head_dim: u32, dtype: DType, causal: bool) -> Operator {
-    let branch = |segment, dilation| Branch {
-        segment: Segment::Finite(segment),
-        dilation,
-    };
-    Operator {
-        name: "half".into(),
-        heads: 1,
-        kv_heads: 1,
-        head_dim,
-        dtype,
-        precision: Precision::Standard,
-        causal,
-        scale: 1.0 / f64::from(head_dim).sqrt(),
-        profile: Profile::PAPER,
-        branches: vec![branch(67, 1), branch(134, 2)],
-    }
-}
-
 /// Every tail of a row in groups of eight, one and several panels, blocks of one and two tiles of queries.
 #[test]
 fn every_head_dimension_agrees_with_the_oracle() {
     for head_dim in 1..=256 {
         let case = Case {
-            op: operator(head_dim, DType::Bf16, head_dim % 2 == 0),
+            op: odd_segments(head_dim, DType::Bf16, head_dim % 2 == 0),
             batch: 1,
             seq_len: 68 + head_dim as usize % 67,
             seed: u64::from(head_dim),
@@ -167,7 +149,7 @@ fn every_head_dimension_agrees_with_the_oracle() {
 #[test]
 fn long_runs_of_keys_agree_with_the_oracle() {
     for (n, causal) in [(511, false), (512, true), (801, true)] {
-        let mut op = operator(16, DType::Bf16, causal);
+        let mut op = odd_segments(16, DType::Bf16, causal);
         op.branches.truncate(1);
         op.branches[0].segment = Segment::Whole;
         let case = Case {
@@ -186,7 +168,7 @@ fn long_runs_of_keys_agree_with_the_oracle() {
 fn an_unfused_softmax_agrees_with_the_oracle() {
     for causal in [false, true] {
         let case = Case {
-            op: operator(24, DType::Bf16, causal),
+            op: odd_segments(24, DType::Bf16, causal),
             batch: 1,
             seq_len: 150,
             seed: 9,
@@ -208,7 +190,7 @@ fn an_unfused_softmax_agrees_with_the_oracle() {
 #[test]
 fn weights_are_rounded_before_they_are_summed() {
     let case = Case {
-        op: operator(16, DType::Bf16, false),
+        op: odd_segments(16, DType::Bf16, false),
         batch: 1,
         seq_len: 134,
         seed: 4,
@@ -267,7 +249,7 @@ fn hidden_nan_and_infinity_never_reach_a_row_and_visible_ones_do() {
 #[test]
 fn very_large_elements_stay_right() {
     let case = Case {
-        op: operator(20, DType::Bf16, true),
+        op: odd_segments(20, DType::Bf16, true),
         batch: 1,
         seq_len: 100,
         seed: 2,
@@ -280,7 +262,7 @@ fn very_large_elements_stay_right() {
 #[test]
 fn a_half_step_is_known_by_its_parameters_and_an_edited_one_is_not() {
     for (head_dim, causal) in [(64, true), (80, false), (3, true)] {
-        let op = operator(head_dim, DType::Bf16, causal);
+        let op = odd_segments(head_dim, DType::Bf16, causal);
         let mut core = core(&op, Plan::Share, &[]).expect("a program");
         let step = core.fns.iter_mut().find(|f| f.name == "step");
         let step = step.expect("a step");
@@ -379,7 +361,7 @@ fn panels_are_laid_out_as_their_layout_says() {
         );
         let core = parse(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
         assert_eq!(parse(&print(&core)).as_ref(), Ok(&core));
-        let op = operator(head_dim, DType::Bf16, false);
+        let op = odd_segments(head_dim, DType::Bf16, false);
         let s = Signature::from(&op);
         let mut x = Inputs::generate(&s, 1, n, 3).expect("small");
         for i in 0..d as usize {

@@ -5,4 +5,5 @@ pub mod bochs;
 pub mod corpus;
 pub mod engines;
 pub mod fuzz;
+pub mod operators;
 pub mod random;
