@@ -240,8 +240,8 @@ fn a_claim_gives_the_tiles_of_the_portable_body() {
                 got.unwrap_or_else(|e| panic!("{name} {live:?}: {e}"))
             };
             let (got, want) = (
-                run("attnc_claims.v4.step.claim"),
-                run("attnc_claims.v4.step"),
+                run("attnc_odd_segments.v4.step.claim"),
+                run("attnc_odd_segments.v4.step"),
             );
             for (((name, t), got), (want, before)) in
                 f.tiles.iter().zip(&got).zip(want.iter().zip(&before))
