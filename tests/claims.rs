@@ -4,6 +4,8 @@
 //! In: operators that differ in their head dimension, dtype and causality. Out: agreement with the float64 oracle on every target that
 //! this machine runs; the others are compiled and decoded.
 
+use std::collections::BTreeSet;
+
 use attnc::pipeline::{self, Choices, Plan};
 use attnc_codegen_cpu::{CpuTarget, census, compile};
 use attnc_tensor::DType;
@@ -41,11 +43,16 @@ fn every_head_dimension_agrees_with_the_oracle() {
     }
 }
 
+/// What names of moves begin with.
+const MOVES: [&str; 5] = [".gather_", ".keep_", ".scatter_", ".fill_", ".floats_"];
+
 #[test]
 fn every_head_dimension_is_claimed_and_decodes() {
+    let mut moved = BTreeSet::new();
     for head_dim in 1..=256 {
         for target in WIDE {
-            let op = odd_segments(head_dim, DType::F32, head_dim % 2 == 0);
+            let dtype = DType::ALL[head_dim as usize % 3];
+            let op = odd_segments(head_dim, dtype, head_dim % 2 == 0);
             let choices = Choices::new(target.name());
             let graph = pipeline::graph(&op).expect("a graph");
             let fused = pipeline::fuse(&graph, &choices).expect("fused");
@@ -54,12 +61,14 @@ fn every_head_dimension_is_claimed_and_decodes() {
             let claimed = |(name, _): (&str, &[u8])| name.ends_with(".step.claim");
             assert_eq!(program.functions().filter(|f| claimed(*f)).count(), 1);
             // What moves rows and what sums states, too: portable bodies stand only behind a claim that may go on in them.
-            for (name, _) in program.functions() {
-                let kinds = [".gather_", ".scatter_", ".settle", ".finish", ".init"];
-                if kinds.iter().any(|kind| name.contains(kind)) {
-                    assert!(name.ends_with(".claim"), "{name}");
-                }
+            for kind in MOVES.iter().chain(&[".settle", ".finish", ".init"]) {
+                let mut all = program.functions().filter(|(name, _)| name.contains(kind));
+                assert!(all.all(|(name, _)| name.ends_with(".claim")), "{kind}");
             }
+            moved.extend(MOVES.iter().filter(|kind| {
+                let mut all = program.functions();
+                all.any(|(name, _)| name.contains(**kind))
+            }));
             if head_dim % 16 == 0 {
                 let bytes: usize = program.functions().map(|f| f.1.len()).sum();
                 let found: usize = census(&program).expect("decodes").iter().sum();
@@ -67,6 +76,7 @@ fn every_head_dimension_is_claimed_and_decodes() {
             }
         }
     }
+    assert_eq!(moved, BTreeSet::from(MOVES));
 }
 
 /// A step that is not the one the schedule writes, by an edit of its text, say, is run as it stands.

@@ -223,6 +223,7 @@ fn every_kind_of_machine_gets_the_highest_level_that_it_has() {
     assert_eq!(whole, everything());
     for (machine, told, level) in [
         ("old", Features::of(&[Feature::Fma]), Level::Base),
+        ("no conversion of f16", Level::Fma.needs(), Level::Base),
         ("plain v3", Level::V3.needs(), Level::V3),
         ("plain v4", v4, Level::V4),
         ("bf16", Level::V4Bf16.needs(), Level::V4Bf16),

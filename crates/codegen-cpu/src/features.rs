@@ -37,6 +37,8 @@ pub enum Feature {
     Fma,
     /// 256-bit integers.
     Avx2,
+    /// Conversions from and to f16.
+    F16c,
     /// 512-bit vectors.
     Avx512F,
     /// 512-bit vectors of bytes and words.
@@ -62,9 +64,10 @@ const TILES: u32 = 0b11 << 17;
 
 impl Feature {
     /// Every one, in the order of their bits in a set.
-    pub const ALL: [Feature; 9] = [
+    pub const ALL: [Feature; 10] = [
         Feature::Fma,
         Feature::Avx2,
+        Feature::F16c,
         Feature::Avx512F,
         Feature::Avx512Bw,
         Feature::Avx512Dq,
@@ -79,6 +82,7 @@ impl Feature {
         match self {
             Feature::Fma => "FMA",
             Feature::Avx2 => "AVX2",
+            Feature::F16c => "F16C",
             Feature::Avx512F => "AVX512F",
             Feature::Avx512Bw => "AVX512BW",
             Feature::Avx512Dq => "AVX512DQ",
@@ -100,6 +104,7 @@ impl Feature {
         match self {
             Feature::Fma => at(1, Register::Ecx, 12, YMM),
             Feature::Avx2 => at(7, Register::Ebx, 5, YMM),
+            Feature::F16c => at(1, Register::Ecx, 29, YMM),
             Feature::Avx512F => at(7, Register::Ebx, 16, ZMM),
             Feature::Avx512Bw => at(7, Register::Ebx, 30, ZMM),
             Feature::Avx512Dq => at(7, Register::Ebx, 17, ZMM),
@@ -196,6 +201,7 @@ mod tests {
         for (f, there) in [
             (Feature::Fma, has!("fma")),
             (Feature::Avx2, has!("avx2")),
+            (Feature::F16c, has!("f16c")),
             (Feature::Avx512F, has!("avx512f")),
             (Feature::Avx512Bw, has!("avx512bw")),
             (Feature::Avx512Dq, has!("avx512dq")),

@@ -119,7 +119,7 @@ pub(crate) fn gather(
 }
 
 /// The magnitude's bits from which on an element needs care.
-fn careful_from(dtype: DType, above: f32) -> u32 {
+pub(crate) fn careful_from(dtype: DType, above: f32) -> u32 {
     let needs = |bits: &u16| {
         let x = dtype.of_bits(*bits);
         x.is_nan() || x >= above

@@ -27,7 +27,7 @@ pub enum Family {
 pub enum CpuTarget {
     /// 64-bit Intel and AMD: Cranelift's 128-bit kernels, at two levels.
     X86_64,
-    /// The same with AVX2 and FMA: assembled 256-bit kernels.
+    /// The same with AVX2, FMA and F16C: assembled 256-bit kernels.
     X86_64V3,
     /// The same with AVX-512: assembled 512-bit kernels.
     X86_64V4,
@@ -44,7 +44,7 @@ pub enum Level {
     Base,
     /// `x86_64` with FMA, AVX2 and everything before them.
     Fma,
-    /// The same, with claims on 256-bit vectors.
+    /// The same with F16C, with claims on 256-bit vectors.
     V3,
     /// AVX-512 (F, BW, DQ, VL), with claims on 512-bit vectors.
     V4,
@@ -80,7 +80,8 @@ impl Level {
     /// What it takes beyond the family's baseline.
     pub fn needs(self) -> Features {
         const FMA: Features = Features::of(&[Feature::Fma, Feature::Avx2]);
-        const V4: Features = FMA.with(Features::of(&[
+        const V3: Features = FMA.with(Features::of(&[Feature::F16c]));
+        const V4: Features = V3.with(Features::of(&[
             Feature::Avx512F,
             Feature::Avx512Bw,
             Feature::Avx512Dq,
@@ -90,7 +91,8 @@ impl Level {
         const AMX: Features = BF16.with(Features::of(&[Feature::AmxTile, Feature::AmxBf16]));
         match self {
             Level::Base => Features::NONE,
-            Level::Fma | Level::V3 => FMA,
+            Level::Fma => FMA,
+            Level::V3 => V3,
             Level::V4 => V4,
             Level::V4Bf16 => BF16,
             Level::Amx => AMX,

@@ -11,7 +11,7 @@ use attnc_codegen_cpu::{Features, Level};
 pub enum Cpu {
     /// Any 64-bit Intel or AMD processor.
     X86_64,
-    /// AVX2 and FMA.
+    /// AVX2, FMA and F16C.
     X86_64V3,
     /// AVX-512.
     X86_64V4,
@@ -130,7 +130,7 @@ mod tests {
         };
         let arm = "a processor of the family aarch64 (this is x86_64)";
         let intel = "a processor of the family x86_64 (this is aarch64)";
-        let v3 = "FMA, AVX2";
+        let v3 = "FMA, AVX2, F16C";
         let v4 = "AVX512F, AVX512BW, AVX512DQ, AVX512VL";
         let amx = "AVX512BF16, AMX-TILE, AMX-BF16";
         let (v3v4, all) = (format!("{v3}, {v4}"), format!("{v3}, {v4}, {amx}"));

@@ -162,7 +162,12 @@ pub struct Image {
 impl Image {
     /// The functions of a program by their names.
     pub fn of(program: &Program) -> Image {
-        let elf = object("guest.o", std::slice::from_ref(program)).expect("an object");
+        Image::of_all(std::slice::from_ref(program))
+    }
+
+    /// The same of several operators.
+    pub fn of_all(programs: &[Program]) -> Image {
+        let elf = object("guest.o", programs).expect("an object");
         let (bytes, functions) = lay_out(&elf, CODE);
         Image::new(&bytes, functions)
     }

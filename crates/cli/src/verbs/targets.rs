@@ -29,7 +29,7 @@ const TARGETS: &[Row] = &[
     },
     Row {
         target: TargetName::X86_64V3,
-        about: "256-bit kernels: AVX2 and FMA",
+        about: "256-bit kernels: AVX2, FMA, F16C",
         built: true,
     },
     Row {

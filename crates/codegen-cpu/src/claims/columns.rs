@@ -15,7 +15,7 @@ use iced_x86::code_asm::{
 
 use super::asm::{Asm, V, Width, at};
 use super::narrow::Narrow;
-use super::watch::Watch;
+use super::watch::{Lanes, Watch};
 
 /// Rows of a block, lanes of its vectors.
 const EIGHT: u32 = 8;
@@ -63,7 +63,7 @@ pub(super) fn gather(x: Columns) -> Result<Vec<u8>, IcedError> {
         a.mov(qword_ptr(rsp + BYTES), rdx)?;
         a.mov(qword_ptr(rsp + FLAG), r9)
     });
-    let watch = Watch::new(&mut b.asm, V(15), V(14), V(13));
+    let watch = Watch::new(&mut b.asm, Lanes::Floats, [V(15), V(14), V(13)]);
     b.zero_row();
     b.blocks(rcx, r8, |b| b.read(&watch));
     b.asm.scalar(|a| a.mov(r9, qword_ptr(rsp + FLAG)));

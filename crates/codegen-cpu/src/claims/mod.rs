@@ -7,6 +7,8 @@
 mod asm;
 mod columns;
 mod exp2;
+mod fill;
+mod floats;
 mod frame;
 mod half;
 mod log2;
@@ -14,14 +16,16 @@ mod maps;
 mod narrow;
 mod rows;
 mod step;
+mod transposed;
 mod watch;
 
 use attnc_tensor::DType;
-use attnc_tile::core::{Core, Lie, TileFn};
+use attnc_tile::core::{Core, Layout, Lie, TileFn};
 use attnc_tile::step::{Panels, Parameters, recognise};
 use iced_x86::IcedError;
 
 use crate::moves::Move;
+use crate::panels::careful_from;
 use crate::target::Level;
 use asm::Width;
 use half::Engine;
@@ -99,46 +103,93 @@ pub(crate) fn of_move(level: Level, kind: Move, core: &Core) -> Result<Option<Ve
     let Some(vectors) = width(level) else {
         return Ok(None);
     };
+    let limit = core.careful_above.to_bits().max(1);
     match kind {
+        // Steps that are no power of two are those of 128-bit dots.
+        Move::Gather { lie: Lie::Rows, .. } if !core.key_step.is_power_of_two() => Ok(None),
         Move::Gather {
-            dtype: dtype @ (DType::F32 | DType::Bf16),
+            dtype,
             lie: Lie::Rows,
             width,
-        } if core.key_step.is_power_of_two() => {
+        } => {
             let x = rows::Rows {
                 dtype,
                 elements: width,
                 step: core.key_step,
-                limit: core.careful_above.to_bits().max(1),
+                limit,
             };
-            Ok(Some(rows::emit(x, vectors)?))
+            rows::emit(x, vectors).map(Some)
         }
         Move::Gather {
-            dtype: dtype @ (DType::F32 | DType::Bf16),
+            dtype,
             lie: Lie::Cols { stride },
             width,
-        } => Ok(Some(columns::gather(columns::Columns {
+        } => {
+            let x = columns::Columns {
+                dtype,
+                elements: width,
+                stride,
+                limit,
+            };
+            columns::gather(x).map(Some)
+        }
+        Move::Keep {
             dtype,
-            elements: width,
-            stride,
-            limit: core.careful_above.to_bits().max(1),
-        })?)),
+            layout,
+            width,
+        } => of_panel(vectors, core, (dtype, layout, width)),
         Move::Scatter {
-            dtype: dtype @ (DType::F32 | DType::Bf16),
+            dtype,
             lie: Lie::Cols { stride },
             width,
-        } => Ok(Some(columns::scatter(columns::Columns {
-            dtype,
-            elements: width,
-            stride,
-            limit: 0,
-        })?)),
-        Move::Gather { .. }
-        | Move::Keep { .. }
-        | Move::Scatter { .. }
-        | Move::Fill { .. }
-        | Move::Floats(_) => Ok(None),
+        } => {
+            let x = columns::Columns {
+                dtype,
+                elements: width,
+                stride,
+                limit: 0,
+            };
+            columns::scatter(x).map(Some)
+        }
+        // Lanes of states are queries: no schedule scatters from rows, only a program written by hand can.
+        Move::Scatter { lie: Lie::Rows, .. } => Ok(None),
+        Move::Fill { dtype, width } => fill::emit(dtype, width, vectors).map(Some),
+        Move::Floats(f) => floats::emit(f, vectors).map(Some),
     }
+}
+
+/// A gather that leaves 16-bit elements as they are.
+fn of_panel(
+    vectors: Width,
+    core: &Core,
+    (dtype, layout, elements): (DType, Layout, u32),
+) -> Result<Option<Vec<u8>>, IcedError> {
+    let step = core.key_step;
+    // Schedules keep elements as they are for levels with products of bf16, which have 512 bits and steps of 32 keys; other levels and
+    // steps meet such a program only where it was written by hand.
+    if vectors != Width::Zmm || !step.is_power_of_two() || !step.is_multiple_of(transposed::KEYS) {
+        return Ok(None);
+    }
+    let limit = careful_from(dtype, core.careful_above);
+    let padded = |pitch| {
+        rows::padded(rows::Padded {
+            elements,
+            pitch,
+            step,
+            limit,
+        })
+    };
+    match layout {
+        Layout::Row | Layout::St | Layout::Swz128 => padded(elements),
+        Layout::Padded { pitch } => padded(pitch),
+        Layout::Transposed { stride } => transposed::emit(transposed::Transposed {
+            elements,
+            stride,
+            step,
+            limit,
+        }),
+    }
+    .map(Some)
 }
 
 /// The vectors of a level's claims.

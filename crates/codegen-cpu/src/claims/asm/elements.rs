@@ -73,35 +73,43 @@ impl Asm {
         });
     }
 
-    /// d = a vector of elements of `dtype` at `from`, as f32 (not f16).
+    /// d = a vector of elements of `dtype` at `from`, as f32. What of f16 is a signalling NaN becomes a quiet one, as the first product
+    /// with it would make it; the portable body leaves that to the product.
     pub(crate) fn widen(&mut self, dtype: DType, d: V, from: AsmMemoryOperand) {
+        let wide = self.width;
         match dtype {
             DType::F32 => self.load(d, from),
-            DType::Bf16 | DType::F16 => {
-                let wide = self.width;
-                self.scalar(|a| match wide {
-                    Width::Ymm => {
-                        a.vpmovzxwd(ymm(d), from)?;
-                        a.vpslld(ymm(d), ymm(d), 16)
-                    }
-                    Width::Zmm => {
-                        a.vpmovzxwd(zmm(d), from)?;
-                        a.vpslld(zmm(d), zmm(d), 16)
-                    }
-                });
-            }
+            DType::Bf16 => self.scalar(|a| match wide {
+                Width::Ymm => {
+                    a.vpmovzxwd(ymm(d), from)?;
+                    a.vpslld(ymm(d), ymm(d), 16)
+                }
+                Width::Zmm => {
+                    a.vpmovzxwd(zmm(d), from)?;
+                    a.vpslld(zmm(d), zmm(d), 16)
+                }
+            }),
+            DType::F16 => self.scalar(|a| match wide {
+                Width::Ymm => a.vcvtph2ps(ymm(d), from),
+                Width::Zmm => a.vcvtph2ps(zmm(d), from),
+            }),
         }
     }
 
-    /// The lowest lane of d = the element of `dtype` at `from`, as f32 (not f16); the others 0.
+    /// The lowest lane of d = the element of `dtype` at `from`, as f32; the others 0.
     pub(crate) fn widen_one(&mut self, dtype: DType, d: V, from: AsmMemoryOperand) {
         let d = xmm(d);
         self.scalar(|a| match dtype {
             DType::F32 => a.vmovss(d, from),
             // A word into the upper half of the lane.
-            DType::Bf16 | DType::F16 => {
+            DType::Bf16 => {
                 a.vpxor(d, d, d)?;
                 a.vpinsrw(d, d, from, 1)
+            }
+            DType::F16 => {
+                a.vpxor(d, d, d)?;
+                a.vpinsrw(d, d, from, 0)?;
+                a.vcvtph2ps(d, d)
             }
         });
     }
@@ -109,6 +117,35 @@ impl Asm {
     /// Stores the lowest lane.
     pub(crate) fn store_one(&mut self, to: AsmMemoryOperand, x: V) {
         self.scalar(|a| a.vmovss(to, xmm(x)));
+    }
+
+    /// The transposition of 8 x 8 words in every 128 bits (512 bits): eight vectors from `from` on, whose columns come to stand from `to`
+    /// on. Writes both.
+    pub(crate) fn transpose_words(&mut self, from: u8, to: u8) {
+        let at = |first: u8, i: usize| zmm(V(first + i as u8));
+        self.scalar(|a| {
+            for i in 0..4 {
+                let (x, y) = (at(from, 2 * i), at(from, 2 * i + 1));
+                a.vpunpcklwd(at(to, i), x, y)?;
+                a.vpunpckhwd(at(to, 4 + i), x, y)?;
+            }
+            // Each half: columns 0 to 3, then 4 to 7; of rows 0 to 3, then 4 to 7.
+            for half in [0, 4] {
+                for rows in [0, 2] {
+                    let (x, y) = (at(to, half + rows), at(to, half + rows + 1));
+                    a.vpunpckldq(at(from, half + rows), x, y)?;
+                    a.vpunpckhdq(at(from, half + rows + 1), x, y)?;
+                }
+            }
+            for half in [0, 4] {
+                for pair in [0, 1] {
+                    let (x, y) = (at(from, half + pair), at(from, half + pair + 2));
+                    a.vpunpcklqdq(at(to, half + 2 * pair), x, y)?;
+                    a.vpunpckhqdq(at(to, half + 2 * pair + 1), x, y)?;
+                }
+            }
+            Ok(())
+        });
     }
 
     /// The transposition of eight vectors of 8 lanes, which stand in registers 0 to 7: where its rows stand. Writes `spare` (256 bits).
@@ -144,6 +181,31 @@ impl Asm {
         }
         // The first two steps leave bits 0 and 1 of the numbers exchanged.
         [0, 2, 1, 3, 4, 6, 5, 7].map(|i| at[i])
+    }
+
+    /// most = max(most, x), words as signed integers.
+    pub(crate) fn most_words(&mut self, most: V, x: V) {
+        let wide = self.width;
+        self.scalar(|a| match wide {
+            Width::Ymm => a.vpmaxsw(ymm(most), ymm(most), ymm(x)),
+            Width::Zmm => a.vpmaxsw(zmm(most), zmm(most), zmm(x)),
+        });
+    }
+
+    /// Clears ZF if any word of `x` is above that of `limit`, as signed integers; else sets it. Writes `limit` and EAX, or K1.
+    pub(crate) fn any_word_above(&mut self, x: V, limit: V) {
+        let wide = self.width;
+        self.scalar(|a| match wide {
+            Width::Ymm => {
+                a.vpcmpgtw(ymm(limit), ymm(x), ymm(limit))?;
+                a.vpmovmskb(eax, ymm(limit))?;
+                a.test(eax, eax)
+            }
+            Width::Zmm => {
+                a.vpcmpgtw(k1, zmm(x), zmm(limit))?;
+                a.kortestd(k1, k1)
+            }
+        });
     }
 
     /// most = max(most, x), lanes as unsigned integers.
