@@ -160,7 +160,7 @@ impl Made {
     }
 
     pub(crate) fn put(self, bytes: &mut [u8], at: usize, bits: u32) {
-        let size = self.dtype.bytes() as usize;
+        let size = self.dtype.bytes();
         bytes[at * size..][..size].copy_from_slice(&bits.to_le_bytes()[..size]);
     }
 

@@ -50,14 +50,14 @@ impl Rows {
 
     pub(crate) fn row_bytes(&self, m: Made) -> i64 {
         let row = self.elements[0].len() + self.gap;
-        (row * m.dtype.bytes() as usize) as i64
+        (row * m.dtype.bytes()) as i64
     }
 
     /// What lies behind a row is [`OLD`].
     pub(crate) fn bytes(&self, m: Made) -> Vec<u8> {
         let d = self.elements[0].len();
         let count = self.elements.len() * (d + self.gap) - self.gap;
-        let mut bytes = vec![OLD; count * m.dtype.bytes() as usize];
+        let mut bytes = vec![OLD; count * m.dtype.bytes()];
         for (i, row) in self.elements.iter().enumerate() {
             for (e, x) in row.iter().enumerate() {
                 m.put(&mut bytes, i * (d + self.gap) + e, *x);
@@ -143,9 +143,7 @@ impl Guest {
             }
         }
         let dst = self.expect(&what, &before, after, 64);
-        let base = self
-            .image
-            .constant(&rows.bytes(m), m.dtype.bytes() as usize);
+        let base = self.image.constant(&rows.bytes(m), m.dtype.bytes());
         let idx = self.list(order);
         let seen = order.iter().flat_map(|i| rows.elements[*i].iter().copied());
         let flag = self.flag(&what, m, seen);
@@ -179,7 +177,7 @@ impl Guest {
                 m.put(&mut after, row * (d + rows.gap) + e, value(i, e));
             }
         }
-        let base = self.expect(&what, &before, after, m.dtype.bytes() as usize);
+        let base = self.expect(&what, &before, after, m.dtype.bytes());
         let idx = self.list(order);
         let live = Arg::Int(order.len() as i64);
         let bytes = Arg::Int(rows.row_bytes(m));
