@@ -5,6 +5,7 @@
 //! and told at the end, so that a kernel reads as a list of instructions and not of errors.
 
 mod elements;
+mod words;
 
 use iced_x86::code_asm::{
     AsmMemoryOperand, AsmRegister64, AsmRegisterK, AsmRegisterXmm, AsmRegisterYmm, AsmRegisterZmm,
@@ -316,17 +317,6 @@ impl Asm {
             a.kortestw(k4, k4)?;
             a.jz(to)
         });
-    }
-
-    /// d = x in the lanes of mask 1 + `v` (512 bits).
-    pub(crate) fn copy_where(&mut self, v: usize, d: V, x: V) {
-        let to = match v {
-            0 => zmm(d).k1(),
-            1 => zmm(d).k2(),
-            _ => zmm(d).k3(),
-        };
-        let r = self.a.vmovaps(to, zmm(x));
-        self.keep(r);
     }
 
     /// All 64-bit lanes = one integer in memory.
