@@ -320,7 +320,8 @@ mod tests {
     }
 
     fn weight(y: u32, bend: u8) -> f64 {
-        f64::from(f32::from_bits((y + u32::from(bend) + 1) / 2 << 16))
+        let average = (y + u32::from(bend) + 1) >> 1;
+        f64::from(f32::from_bits(average << 16))
     }
 
     fn bend(y: u32) -> usize {
