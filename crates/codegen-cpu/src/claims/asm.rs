@@ -260,28 +260,9 @@ impl Asm {
         self.keep(r);
     }
 
-    /// d = floor(x) (256 bits).
-    pub(crate) fn floor(&mut self, d: V, x: V) {
-        let r = self.a.vroundps(ymm(d), ymm(x), 9);
-        self.keep(r);
-    }
-
-    /// d = x * 2^n for whole n in -126..=127 (256 bits; n is overwritten): adds to the exponent.
-    pub(crate) fn scale_normal(&mut self, d: V, x: V, n: V) {
-        self.scalar(|a| {
-            a.vcvtps2dq(ymm(n), ymm(n))?;
-            a.vpslld(ymm(n), ymm(n), 23)?;
-            a.vpaddd(ymm(d), ymm(x), ymm(n))
-        });
-    }
-
-    /// d = x >= y or not comparable, as lane masks (256 bits).
-    pub(crate) fn at_least(&mut self, d: V, x: V, y: Operand) {
-        const NOT_LESS: i32 = 0x05;
-        let r = match y {
-            Operand::Reg(y) => self.a.vcmpps(ymm(d), ymm(x), ymm(y), NOT_LESS),
-            Operand::Mem(base, disp) => self.a.vcmpps(ymm(d), ymm(x), at(base, disp), NOT_LESS),
-        };
+    /// x becomes the number whose sign and exponent are the last nine bits of x (256 bits).
+    pub(crate) fn last_bits_as_exponent(&mut self, x: V) {
+        let r = self.a.vpslld(ymm(x), ymm(x), 23);
         self.keep(r);
     }
 
