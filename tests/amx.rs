@@ -173,14 +173,21 @@ fn tiles_are_there_where_processor_and_system_say_so() {
     // Who does not ask is stopped: by the processor, by its system.
     let rash = code(|asm| {
         asm.ldtilecfg(ptr(rdi))?;
+        asm.tilerelease()?;
         asm.ret()
     });
-    let vector = |p: &Processor| match run(&rash, p) {
+    let vector = |code: &[u8], p: &Processor| match run(code, p) {
         Err(Stopped::Fault(f, _)) => Some(f.vector),
         Ok(_) => None,
         Err(e) => panic!("{e}"),
     };
-    assert_eq!(vector(&SAPPHIRE_RAPIDS), Some(6));
-    assert_eq!(vector(&SAPPHIRE_RAPIDS_AMX), Some(7));
-    assert_eq!(vector(&SAPPHIRE_RAPIDS_TILES), None);
+    assert_eq!(vector(&rash, &SAPPHIRE_RAPIDS), Some(6));
+    assert_eq!(vector(&rash, &SAPPHIRE_RAPIDS_AMX), Some(7));
+    assert_eq!(vector(&rash, &SAPPHIRE_RAPIDS_TILES), None);
+    // Nor is who leaves tiles behind: the host would save them with every switch of tasks.
+    let lazy = code(|asm| {
+        asm.ldtilecfg(ptr(rdi))?;
+        asm.ret()
+    });
+    assert_eq!(vector(&lazy, &SAPPHIRE_RAPIDS_TILES), Some(-1));
 }

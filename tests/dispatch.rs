@@ -219,7 +219,9 @@ fn every_kind_of_machine_gets_the_highest_level_that_it_has() {
     });
     let v4 = Level::V4.needs();
     let tiles = Features::of(&[Feature::AmxTile, Feature::AmxBf16]);
-    let whole = v4.with(tiles).with(Features::of(&[Feature::Avx512Bf16]));
+    let bytes = Features::of(&[Feature::Avx512Vbmi]);
+    let but_bytes = Level::V4Bf16.needs().with(tiles);
+    let whole = but_bytes.with(bytes);
     assert_eq!(whole, everything());
     for (machine, told, level) in [
         ("old", Features::of(&[Feature::Fma]), Level::Base),
@@ -229,6 +231,7 @@ fn every_kind_of_machine_gets_the_highest_level_that_it_has() {
         ("bf16", Level::V4Bf16.needs(), Level::V4Bf16),
         ("amx", whole, Level::Amx),
         ("tiles without bf16 vectors", v4.with(tiles), Level::V4),
+        ("tiles without bytes", but_bytes, Level::V4Bf16),
     ] {
         let jit = compile_parts(&parts, Detect::Told(told)).expect("code");
         let jit = Jit::link(&jit).expect("code");

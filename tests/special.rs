@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a query must not see never reaches its row: keys and values that hold NaN or infinity, of the causal future, other segments and
-//! other phases. Rows that see one follow the oracle.
+//! other phases. Rows that see one follow the oracle. So do subnormal numbers and scores that are steep in places.
+
+use std::ops::RangeBounds;
 
 use attnc::pipeline::Plan;
 use attnc::{Backend, Inputs, Signature};
@@ -17,6 +19,23 @@ fn damage(t: &mut Tensor, token: usize, what: f32) {
         for h in 0..shape[2] {
             for d in 0..shape[3] {
                 view.set(&[b, token, h, d], f64::from(what));
+            }
+        }
+    }
+}
+
+/// Multiplies all elements of some tokens of `t` `[B, N, H, D]`.
+fn scale(t: &mut Tensor, tokens: impl RangeBounds<usize>, by: f64) {
+    let shape = t.shape().to_vec();
+    let old = t.clone();
+    let mut view = t.view_mut();
+    for n in (0..shape[1]).filter(|n| tokens.contains(n)) {
+        for b in 0..shape[0] {
+            for h in 0..shape[2] {
+                for d in 0..shape[3] {
+                    let at = [b, n, h, d];
+                    view.set(&at, old.view().get(&at) * by);
+                }
             }
         }
     }
@@ -55,22 +74,6 @@ fn hidden_nan_and_infinity_never_reach_a_row() {
 /// nothing, and never slow a row into NaN.
 #[test]
 fn subnormal_numbers_are_kept() {
-    let scaled = |t: &Tensor, by: f64| {
-        let (from, mut t) = (t.view(), t.clone());
-        let shape = t.shape().to_vec();
-        let mut view = t.view_mut();
-        for b in 0..shape[0] {
-            for n in 0..shape[1] {
-                for h in 0..shape[2] {
-                    for d in 0..shape[3] {
-                        let at = [b, n, h, d];
-                        view.set(&at, from.get(&at) * by);
-                    }
-                }
-            }
-        }
-        t
-    };
     // Steps of 2^-149: the sum of a few hundred rounded products, divided by weights of at least 1.
     let (small, step) = (2f64.powi(-132), 2f64.powi(-149));
     cases(20, 100, |c| {
@@ -82,10 +85,10 @@ fn subnormal_numbers_are_kept() {
         let x = Inputs::generate(&s, c.batch as u64, c.seq_len as u64, c.seed)
             .map_err(|e| e.to_string())?;
         let mut tiny = x.clone();
-        tiny.v = scaled(&x.v, small);
+        scale(&mut tiny.v, .., small);
         let mut flat = x.clone();
-        flat.q = scaled(&x.q, small);
-        flat.k = scaled(&x.k, small);
+        scale(&mut flat.q, .., small);
+        scale(&mut flat.k, .., small);
         for engine in Engine::machine_code(Some(Plan::Share), 1) {
             let (want, got) = (engine.run(&c, &x)?, engine.run(&c, &tiny)?);
             let (want, got) = (want.out.view(), got.out.view());
@@ -99,6 +102,37 @@ fn subnormal_numbers_are_kept() {
             }
             let got = engine.run(&c, &flat)?;
             engine.judge(&c, &flat, &got)?;
+        }
+        Ok(())
+    });
+}
+
+/// Scores in the hundreds in a few neighbouring rows, next to ordinary ones: whatever a kernel assumes of a tile's scores
+/// fails in one row tile and holds in the others. And for one key in all rows: it raises the reference of whatever came before it.
+#[test]
+fn steep_scores_of_a_few_rows_or_one_key_leave_the_rest_right() {
+    cases(20, 120, |c| {
+        let s = Signature::from(&c.op);
+        let (n, seed) = (c.seq_len, c.seed as usize);
+        let x =
+            Inputs::generate(&s, c.batch as u64, n as u64, c.seed).map_err(|e| e.to_string())?;
+        for by in [30.0, 300.0] {
+            let (mut rows, mut key) = (x.clone(), x.clone());
+            let first = seed * 13 % n;
+            scale(&mut rows.q, first..first + 1 + seed % 20, by);
+            scale(&mut key.k, seed * 7 % n..=seed * 7 % n, by);
+            for (x, what) in [(rows, "rows"), (key, "key")] {
+                for plan in [Plan::Each, Plan::Share] {
+                    let mut engines = Engine::machine_code(Some(plan), 2);
+                    engines.push(Engine::new(Backend::InterpTile, Some(plan), 2));
+                    for engine in engines {
+                        let got = engine.run(c, &x)?;
+                        engine
+                            .judge(c, &x, &got)
+                            .map_err(|e| format!("{what} times {by}: {e}"))?;
+                    }
+                }
+            }
         }
         Ok(())
     });

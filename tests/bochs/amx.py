@@ -144,6 +144,10 @@ class Tiles:
         self.rows, self.colsb, self.start = [0] * TILES, [0] * TILES, 0
         self.data = np.zeros((TILES, ROWS, COLUMN_BYTES), np.uint8)
 
+    def live(self):
+        """Whether the state is another than at the beginning: what every switch of tasks has to save."""
+        return self.config[0] != 0
+
     def execute(self, code, rip, granted=True):
         """Executes the instruction at the beginning of `code`, which stands at `rip`; yields its length, None where it is undefined.
         It raises #NM where the system has not granted their state."""

@@ -19,8 +19,8 @@ In: `bochs.py FOLDER` with FOLDER/image.json and FOLDER/image.bin. Out: FOLDER/o
 
 `size` is rounded up to pages and filled with zeros behind the `bytes` that come from image.bin at `offset`; what is in no segment is
 not mapped, so that a page left out on either side is a guard. A fault ends the run and is told as {"call", "vector", "error",
-"address" (of the instruction), "memory" (what a page fault was about), "what"}. Every register that calls keep is checked, and the
-stack pointer. Code runs in ring 0 of 64-bit mode under four-level paging, with write protection and no-execute enforced.
+"address" (of the instruction), "memory" (what a page fault was about), "what"}. Every register that calls keep is checked, the
+stack pointer, and that tiles are in their initial state. Code runs in ring 0 of 64-bit mode under four-level paging, with write protection and no-execute enforced.
 
 The wheel `bochscpu-python` knows one processor, the last of its list, and no way to choose: its parameter is widened and set through
 the library's own functions. The answers of CPUID go through a method of the model, which is replaced in its table. Both are checked.
@@ -319,6 +319,8 @@ class Guest:
         found = {name: getattr(self.cpu, name) for name in KEPT}
         if found != kept or self.cpu.rsp != stack:
             raise Fault(-1, entry, f"kept registers came back as {found}, the stack {self.cpu.rsp - stack} off")
+        if self.tiles is not None and self.tiles.live():
+            raise Fault(-1, entry, "tiles came back configured")
         return dict(rax=self.cpu.rax, mxcsr=LIB.cpu_get_mxcsr(0))
 
 

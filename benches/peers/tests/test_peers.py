@@ -12,9 +12,11 @@ sys.path.insert(0, str(HERE))
 from peers.cases import Case  # noqa: E402
 from peers.report import goals, load, markdown, rows  # noqa: E402
 
+MACHINE = {"cpu": "one", "has": ["avx2", "fma"]}
 CHECK = {
     "kind": "check",
     "case": "C1-f32",
+    "machine": MACHINE,
     "mkl": "shipped",
     "errors": {
         "x86_64-v4/share": {"sampled": 3e-7, "right": True},
@@ -27,6 +29,7 @@ CHECK = {
 TIME = {
     "kind": "time",
     "case": "C1-f32",
+    "machine": MACHINE,
     "threads": 1,
     "mkl": "shipped",
     "seq_len": 8192,
@@ -88,6 +91,14 @@ class Peers(unittest.TestCase):
         wrong = copy.deepcopy(CHECK)
         wrong["errors"]["x86_64-v4/share"]["right"] = False
         self.assertNotIn("x86_64-v4", goals(rows([wrong, TIME])))
+
+    def test_machines_have_sections_of_their_own_and_check_for_themselves(self):
+        other = copy.deepcopy(TIME)
+        other["machine"]["cpu"] = "another"
+        made = rows([CHECK, TIME, other])
+        self.assertTrue(all(r["void"] for r in made if r["machine"].startswith("another") and "failed" not in r))
+        self.assertEqual(sum(line.startswith("## ") for line in markdown(made).splitlines()), 2)
+        self.assertEqual(goals(made).count("| C1-f32 |"), 1)
 
     def test_a_failure_is_a_row(self):
         self.assertIn("| flex | failed: RuntimeError: no / compiler |", markdown(rows([CHECK, TIME])))

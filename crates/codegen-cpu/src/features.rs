@@ -47,6 +47,8 @@ pub enum Feature {
     Avx512Dq,
     /// The same instructions on shorter vectors.
     Avx512Vl,
+    /// Shuffles of bytes across 512 bits.
+    Avx512Vbmi,
     /// Products of bf16 pairs.
     Avx512Bf16,
     /// Tiles.
@@ -64,7 +66,7 @@ const TILES: u32 = 0b11 << 17;
 
 impl Feature {
     /// Every one, in the order of their bits in a set.
-    pub const ALL: [Feature; 10] = [
+    pub const ALL: [Feature; 11] = [
         Feature::Fma,
         Feature::Avx2,
         Feature::F16c,
@@ -72,6 +74,7 @@ impl Feature {
         Feature::Avx512Bw,
         Feature::Avx512Dq,
         Feature::Avx512Vl,
+        Feature::Avx512Vbmi,
         Feature::Avx512Bf16,
         Feature::AmxTile,
         Feature::AmxBf16,
@@ -87,6 +90,7 @@ impl Feature {
             Feature::Avx512Bw => "AVX512BW",
             Feature::Avx512Dq => "AVX512DQ",
             Feature::Avx512Vl => "AVX512VL",
+            Feature::Avx512Vbmi => "AVX512VBMI",
             Feature::Avx512Bf16 => "AVX512BF16",
             Feature::AmxTile => "AMX-TILE",
             Feature::AmxBf16 => "AMX-BF16",
@@ -109,6 +113,7 @@ impl Feature {
             Feature::Avx512Bw => at(7, Register::Ebx, 30, ZMM),
             Feature::Avx512Dq => at(7, Register::Ebx, 17, ZMM),
             Feature::Avx512Vl => at(7, Register::Ebx, 31, ZMM),
+            Feature::Avx512Vbmi => at(7, Register::Ecx, 1, ZMM),
             Feature::Avx512Bf16 => Place {
                 subleaf: 1,
                 ..at(7, Register::Eax, 5, ZMM)
@@ -206,6 +211,7 @@ mod tests {
             (Feature::Avx512Bw, has!("avx512bw")),
             (Feature::Avx512Dq, has!("avx512dq")),
             (Feature::Avx512Vl, has!("avx512vl")),
+            (Feature::Avx512Vbmi, has!("avx512vbmi")),
             (Feature::Avx512Bf16, has!("avx512bf16")),
         ] {
             assert_eq!(

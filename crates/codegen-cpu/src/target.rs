@@ -50,7 +50,7 @@ pub enum Level {
     V4,
     /// The same with AVX512-BF16, for operators in bf16.
     V4Bf16,
-    /// The same with AMX.
+    /// The same with AMX, and AVX512-VBMI, which all processors with AMX have.
     Amx,
 }
 
@@ -88,7 +88,11 @@ impl Level {
             Feature::Avx512Vl,
         ]));
         const BF16: Features = V4.with(Features::of(&[Feature::Avx512Bf16]));
-        const AMX: Features = BF16.with(Features::of(&[Feature::AmxTile, Feature::AmxBf16]));
+        const AMX: Features = BF16.with(Features::of(&[
+            Feature::Avx512Vbmi,
+            Feature::AmxTile,
+            Feature::AmxBf16,
+        ]));
         match self {
             Level::Base => Features::NONE,
             Level::Fma => FMA,

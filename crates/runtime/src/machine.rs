@@ -132,7 +132,7 @@ mod tests {
         let intel = "a processor of the family x86_64 (this is aarch64)";
         let v3 = "FMA, AVX2, F16C";
         let v4 = "AVX512F, AVX512BW, AVX512DQ, AVX512VL";
-        let amx = "AVX512BF16, AMX-TILE, AMX-BF16";
+        let amx = "AVX512VBMI, AVX512BF16, AMX-TILE, AMX-BF16";
         let (v3v4, all) = (format!("{v3}, {v4}"), format!("{v3}, {v4}, {amx}"));
         let v4amx = format!("{v4}, {amx}");
         for (machine, lacks) in [

@@ -5,6 +5,7 @@
 //! and told at the end, so that a kernel reads as a list of instructions and not of errors.
 
 mod elements;
+mod words;
 
 use iced_x86::code_asm::{
     AsmMemoryOperand, AsmRegister64, AsmRegisterK, AsmRegisterXmm, AsmRegisterYmm, AsmRegisterZmm,
@@ -259,28 +260,9 @@ impl Asm {
         self.keep(r);
     }
 
-    /// d = floor(x) (256 bits).
-    pub(crate) fn floor(&mut self, d: V, x: V) {
-        let r = self.a.vroundps(ymm(d), ymm(x), 9);
-        self.keep(r);
-    }
-
-    /// d = x * 2^n for whole n in -126..=127 (256 bits; n is overwritten): adds to the exponent.
-    pub(crate) fn scale_normal(&mut self, d: V, x: V, n: V) {
-        self.scalar(|a| {
-            a.vcvtps2dq(ymm(n), ymm(n))?;
-            a.vpslld(ymm(n), ymm(n), 23)?;
-            a.vpaddd(ymm(d), ymm(x), ymm(n))
-        });
-    }
-
-    /// d = x >= y or not comparable, as lane masks (256 bits).
-    pub(crate) fn at_least(&mut self, d: V, x: V, y: Operand) {
-        const NOT_LESS: i32 = 0x05;
-        let r = match y {
-            Operand::Reg(y) => self.a.vcmpps(ymm(d), ymm(x), ymm(y), NOT_LESS),
-            Operand::Mem(base, disp) => self.a.vcmpps(ymm(d), ymm(x), at(base, disp), NOT_LESS),
-        };
+    /// x becomes the number whose sign and exponent are the last nine bits of x (256 bits).
+    pub(crate) fn last_bits_as_exponent(&mut self, x: V) {
+        let r = self.a.vpslld(ymm(x), ymm(x), 23);
         self.keep(r);
     }
 
@@ -316,17 +298,6 @@ impl Asm {
             a.kortestw(k4, k4)?;
             a.jz(to)
         });
-    }
-
-    /// d = x in the lanes of mask 1 + `v` (512 bits).
-    pub(crate) fn copy_where(&mut self, v: usize, d: V, x: V) {
-        let to = match v {
-            0 => zmm(d).k1(),
-            1 => zmm(d).k2(),
-            _ => zmm(d).k3(),
-        };
-        let r = self.a.vmovaps(to, zmm(x));
-        self.keep(r);
     }
 
     /// All 64-bit lanes = one integer in memory.

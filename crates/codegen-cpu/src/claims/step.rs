@@ -36,7 +36,7 @@ const SCRATCH: AsmRegister64 = r15;
 pub(crate) const KEY_STEP: u32 = 8;
 /// Contracted elements a round of the inner loops.
 const UNROLL: u32 = 4;
-/// Offsets in the scratch memory: a vector a lane group of maxima, then of corrections, then constants.
+/// Offsets in the scratch memory: a vector a lane group of maxima, which make room for t - m, then of corrections, then constants.
 const MAXIMA: i32 = 0;
 const CORRECTIONS: i32 = 192;
 const CONSTANTS: i32 = 384;
@@ -318,29 +318,26 @@ impl Step<'_> {
         let pitch = self.pitch;
         let (score, left) = (r10, r11);
         let regs = |first: u8| -> Vec<V> { (0..n).map(|v| V(first + v)).collect() };
-        let (d, sum, x) = (regs(0), regs(n), regs(2 * n));
-        let spare: Vec<V> = (0..2 * n).map(|v| V(3 * n + v)).collect();
-        // Constants stand in registers where there are enough: behind those of the vectors, which are at most fifteen.
-        let wide = self.asm.width == Width::Zmm;
-        let exp2 = self.exp2.held(&mut self.asm, 17);
-        let kept = if wide {
-            Operand::Reg(self.asm.held(self.scale, V(16)))
-        } else {
-            self.scale
-        };
-        let scale = self.asm.held(kept, V(5 * n));
+        let (sum, x) = (regs(0), regs(n));
+        let spare: Vec<V> = (0..2 * n).map(|v| V(2 * n + v)).collect();
+        // Constants stand in registers as far as these go, what lanes add in memory: a load is dear where every constant is one.
+        let scale = self.asm.held(self.scale, V(4 * n));
+        let rest = 4 * n + 1..self.asm.width.registers();
+        let exp2 = self.exp2.held(&mut self.asm, rest);
         for i in 0..usize::from(n) {
             let off = self.vector(i as u8);
             let asm = &mut self.asm;
-            // x = m - m2, d = t - m2; sum holds m2 on the way.
-            asm.load(d[i], at(WEIGHTS, off));
-            asm.load(sum[i], at(SCRATCH, MAXIMA + off));
-            asm.fma213(sum[i], scale, d[i]);
+            // x = m - m2; t - m2 goes where the maximum was; sum holds m2 on the way.
+            let (m2, t) = (sum[i], spare[i]);
+            asm.load(t, at(WEIGHTS, off));
+            asm.load(m2, at(SCRATCH, MAXIMA + off));
+            asm.fma213(m2, scale, t);
             asm.load(x[i], at(M, off));
-            asm.max(sum[i], sum[i], x[i]);
-            asm.sub(x[i], x[i], sum[i]);
-            asm.sub(d[i], d[i], sum[i]);
-            asm.store(at(M, off), sum[i]);
+            asm.max(m2, m2, x[i]);
+            asm.sub(x[i], x[i], m2);
+            asm.sub(t, t, m2);
+            asm.store(at(M, off), m2);
+            asm.store(at(SCRATCH, MAXIMA + off), t);
         }
         exp2.emit(&mut self.asm, &x, &spare);
         for i in 0..usize::from(n) {
@@ -356,10 +353,7 @@ impl Step<'_> {
         self.asm.repeat(left, |asm| {
             for (i, off) in offsets.iter().enumerate() {
                 asm.load(x[i], at(score, *off));
-            }
-            for i in 0..x.len() {
-                let scale = asm.held(kept, spare[i]);
-                asm.fma213(x[i], scale, d[i]);
+                asm.fma213(x[i], scale, Operand::Mem(SCRATCH, MAXIMA + off));
             }
             exp2.emit(asm, &x, &spare);
             for (i, off) in offsets.iter().enumerate() {
@@ -371,10 +365,11 @@ impl Step<'_> {
         for i in 0..usize::from(n) {
             let off = self.vector(i as u8);
             let asm = &mut self.asm;
+            let l = spare[i];
             asm.load(x[i], at(SCRATCH, CORRECTIONS + off));
-            asm.load(d[i], at(L, off));
-            asm.fma213(d[i], x[i], sum[i]);
-            asm.store(at(L, off), d[i]);
+            asm.load(l, at(L, off));
+            asm.fma213(l, x[i], sum[i]);
+            asm.store(at(L, off), l);
         }
         let mut done = self.asm.label();
         self.asm.scalar(|a| {

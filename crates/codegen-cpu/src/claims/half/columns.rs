@@ -15,11 +15,13 @@
 //! No instruction waits for one of the other unit within a half step, and both find work in the same window of reordering.
 
 use iced_x86::IcedError;
-use iced_x86::code_asm::{AsmRegister64, CodeLabel, r10, r11, r14, rax};
+use iced_x86::code_asm::{AsmRegister64, CodeLabel, qword_ptr, r10, r11, r14, rax, rsp};
 
-use super::softmax::{Columns, exponentials};
+use super::exponential::Exponential;
+use super::softmax::Columns;
 use super::{BLOCK, Engine, K, KEY_STEP, LEFT, O, Q, SCORES, Step, VALUES, pitch};
 use crate::claims::asm::{Asm, Width};
+use crate::claims::frame::LIVE_K;
 
 use super::tiles::{BYTES, Matrix, SIDE, TILES};
 
@@ -73,6 +75,7 @@ impl Step<'_> {
         self.asm.scalar(|a| a.jmp(top));
         self.asm.bind(&mut ends);
         self.half_step(1, of(0, Some(0), None))?;
+        self.distances();
         self.products_of(of(1, Some(0), None));
         self.next_block();
         self.asm.scalar(|a| {
@@ -83,14 +86,21 @@ impl Step<'_> {
         Ok(())
     }
 
-    /// The softmax of a column, with products of the other one woven in.
+    /// The softmax of a column, with products of the other one woven in. Only the first block looks for its maximum beforehand; the others
+    /// are weighed under the reference as it stands, and once more, by themselves, where that turns out to lag.
     fn half_step(&mut self, column: u8, products: Products) -> Result<(), IcedError> {
         let columns = Columns {
             first: column,
             n: 1,
         };
+        let [mut later, mut kept, mut done] = std::array::from_fn(|_| self.asm.label());
         self.hide(columns, BLOCK);
+        self.asm.scalar(|a| {
+            a.cmp(LEFT, qword_ptr(rsp + LIVE_K))?;
+            a.jne(later)
+        });
         self.raise(columns, BLOCK);
+        self.asm.bind(&mut later);
         self.open_weights(columns);
         self.distances();
         let tiles = self.aside(|s| s.products_of(products))?;
@@ -99,11 +109,17 @@ impl Step<'_> {
             let pairs = columns.pairs();
             for i in (0..BLOCK as i32 / 2).step_by(pairs as usize) {
                 let (from, to) = ((SCORES, 2 * i * row), (SCORES, weights + i * row));
-                exponentials(&mut s.asm, columns, row, from, to);
+                s.exponential.emit(&mut s.asm, columns, row, from, to);
             }
         })?;
         self.asm.weave(vectors, tiles);
+        Exponential::unless_exceeded(&mut self.asm, kept);
+        self.raise(columns, BLOCK);
+        self.weights(columns, BLOCK);
+        self.asm.scalar(|a| a.jmp(done));
+        self.asm.bind(&mut kept);
         self.close_weights(columns);
+        self.asm.bind(&mut done);
         Ok(())
     }
 

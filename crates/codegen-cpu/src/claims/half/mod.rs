@@ -13,10 +13,13 @@
 //! 2. `hide`: scores of keys that are not there, or behind their query, become -inf;
 //! 3. `raise`: the reference exponent follows the largest weighted score, but only when it lags more than [`softmax::LAG`] behind it, so
 //!    that l and O are rarely touched: states that differ in m only are equal;
-//! 4. `weights`: P = exp(s - m) rounded to bf16, l += sum of the rounded;
+//! 4. `weights`: P = exp(s - m) rounded to bf16, l += sum of the rounded (`exponential`);
 //! 5. `values`: O += V^T P^T (engine).
+//!
+//! Where columns of tiles go in antiphase (`columns`), 3 comes after 4, and only where 4 has found that it must.
 
 mod columns;
+mod exponential;
 mod pairs;
 mod softmax;
 mod tiles;
@@ -31,6 +34,7 @@ use iced_x86::code_asm::{
 use super::asm::{Asm, V, Width, at};
 use super::exp2::Exp2;
 use super::frame::{self, COUNTS, KPOS, LIVE_K, LIVE_Q, QPOS, TEMPS};
+use exponential::Exponential;
 use softmax::Columns;
 
 // Registers of the body. m, l, o, the packed queries and the counts advance from group to group, keys and values from block to block.
@@ -74,6 +78,14 @@ impl Engine {
         match self {
             Engine::Pairs => 3,
             Engine::Tiles => 2,
+        }
+    }
+
+    /// How it comes by weights: by what its processors have.
+    fn exponential(self) -> Exponential {
+        match self {
+            Engine::Pairs => Exponential::Polynomial,
+            Engine::Tiles => Exponential::Table,
         }
     }
 }
@@ -132,6 +144,9 @@ struct Step<'p> {
     engine: Engine,
     asm: Asm,
     exp2: Exp2,
+    exponential: Exponential,
+    /// Where constants go on behind those of exp2, from SCRATCH on.
+    constants: i32,
     room: Room,
     /// Bytes from one row of lanes to the next: queries and outputs.
     lanes: i32,
@@ -158,18 +173,23 @@ fn body(p: &Parameters, engine: Engine) -> Result<Vec<u8>, IcedError> {
         a.mov(qword_ptr(rsp + FIRST_KEY), K)?;
         a.mov(qword_ptr(rsp + FIRST_VALUE), VALUES)
     });
-    let (exp2, _) = Exp2::write(&mut asm, !p.softmax.base2, (SCRATCH, CONSTANTS));
+    let (exp2, constants) = Exp2::write(&mut asm, !p.softmax.base2, (SCRATCH, CONSTANTS));
     let mut s = Step {
         p,
         engine,
         asm,
         exp2,
+        exponential: engine.exponential(),
+        constants,
         room,
         lanes: p.extents.mq as i32 * 4,
         row: row(engine),
     };
     if engine == Engine::Tiles {
         s.configure();
+    }
+    if s.exponential.keeps() {
+        s.load_constants();
     }
     s.pack();
     s.groups()?;

@@ -3,34 +3,18 @@
 //!
 //! In: a block of scores in memory, two rows a pair of keys. Out: the weights as rows of pairs, and m, l and O that go with them.
 //!
-//! A weight is 2^floor(x) p(x - floor(x)) with p of degree 3: relative error 7.5e-5 (Remez's exchange on [0, 1), weighted by 2^-x), a
-//! twentieth of what rounding to bf16 takes away in any case. p lies in [1, 2) as far as bf16 can tell, where half a unit in the last
-//! place is 2^-8; that is added to its constant, so that cutting off the low half of the product rounds it to the nearest.
-//!
 //! While matrix tiles are multiplied, products and comparisons of vectors share one port, and sums, logic and shuffles have the other to
 //! themselves: what could be either is the latter here.
 
-use iced_x86::code_asm::{AsmRegister64, qword_ptr, r10, r11, r13, r14, rsp};
+use iced_x86::code_asm::{qword_ptr, r10, r11, r13, r14, rsp};
 
-use super::{L, LEFT, M, O, POSITIONS, SCORES, Step, WEIGHTS};
-use crate::claims::asm::{Asm, Operand, V, at};
+use super::{L, LEFT, M, O, POSITIONS, SCORES, SCRATCH, Step, WEIGHTS};
+use crate::claims::asm::{Operand, V, at};
 use crate::claims::frame::{MIXED, QPOS};
 
-/// p, from the constant on.
-const P: [f32; 4] = [0.999_925_2, 0.695_833_56, 0.226_067_16, 0.078_024_52];
-/// Half a unit in the last place of bf16 in [1, 2).
-const HALF: f32 = 1.0 / 256.0;
 /// How far the reference exponent may lag behind the largest score, in the exponent's own units: weights up to 2^6 or e^6 are as
 /// precise as those up to 1, and sums of them as far from overflow as ever.
 pub(super) const LAG: f32 = 6.0;
-
-// Registers of constants in `weights`.
-const SCALE: V = V(31);
-const UPPER: V = V(30);
-const C: [V; 4] = [V(29), V(28), V(27), V(26)];
-
-/// The half of an f32 that is a bf16.
-const UPPER_HALF: u32 = 0xffff_0000;
 
 /// Vectors of lanes, one behind the other in a group: those that a pass takes.
 #[derive(Clone, Copy)]
@@ -46,13 +30,13 @@ impl Columns {
     }
 
     /// Their numbers in this pass, and where they stand, in bytes from the group's first lane.
-    fn slots(self) -> impl Iterator<Item = (usize, i32)> + Clone {
+    pub(super) fn slots(self) -> impl Iterator<Item = (usize, i32)> + Clone {
         let first = i32::from(self.first) * 64;
         (0..usize::from(self.n)).map(move |v| (v, first + v as i32 * 64))
     }
 }
 
-fn registers(first: u8, n: u8) -> Vec<V> {
+pub(super) fn registers(first: u8, n: u8) -> Vec<V> {
     (first..first + n).map(V).collect()
 }
 
@@ -113,7 +97,8 @@ impl Step<'_> {
         self.asm.bind(&mut done);
     }
 
-    /// Where max s * scale + t exceeds m by more than the lag it becomes m, and l and O are taken down to it.
+    /// Where max s * scale + t exceeds m by more than the lag in some lane, m becomes their maximum in all, and l and O are taken down to
+    /// it.
     pub(super) fn raise(&mut self, columns: Columns, keys: u32) {
         let n = columns.n;
         const AT_ONCE: u8 = 4;
@@ -159,10 +144,13 @@ impl Step<'_> {
         }
         let mut kept = self.asm.label();
         self.asm.unless_any(usize::from(n), kept);
+        self.exponential
+            .round(&mut self.asm, self.p.softmax, &new, &spare);
         for (v, off) in columns.slots() {
             let asm = &mut self.asm;
             asm.copy(a[v], m[v]);
-            asm.copy_where(v, m[v], new[v]);
+            // m where there is no number in a lane that nobody reads.
+            asm.max(m[v], new[v], m[v]);
             asm.store(at(M, off), m[v]);
             asm.sub(a[v], a[v], m[v]);
         }
@@ -190,7 +178,7 @@ impl Step<'_> {
         let row = self.row;
         let (score, to, left) = (r10, r14, r11);
         self.open_weights(columns);
-        let weights = self.room.weights;
+        let (weights, exponential) = (self.room.weights, self.exponential);
         let pairs = Columns::pairs(columns);
         self.asm.scalar(|a| {
             a.mov(score, SCORES)?;
@@ -198,7 +186,7 @@ impl Step<'_> {
             a.mov(left, i64::from(keys / (2 * pairs)))
         });
         self.asm.repeat(left, |asm| {
-            exponentials(asm, columns, row, (score, 0), (to, 0));
+            exponential.emit(asm, columns, row, (score, 0), (to, 0));
             asm.scalar(|a| {
                 a.add(score, 2 * pairs as i32 * row)?;
                 a.add(to, pairs as i32 * row)
@@ -207,41 +195,28 @@ impl Step<'_> {
         self.close_weights(columns);
     }
 
-    /// What lanes add to the exponent, sums at 0, and the constants of the exponential.
+    /// Sums at 0, and what the exponential needs.
     pub(super) fn open_weights(&mut self, columns: Columns) {
-        let softmax = self.p.softmax;
-        // A natural exponent becomes one of base 2 with the scale, and with what the lanes add.
-        let unit = if softmax.base2 {
-            1.0
-        } else {
-            std::f32::consts::LOG2_E
-        };
-        self.asm.constant(SCALE, (softmax.scale * unit).to_bits());
-        self.asm.constant(UPPER, UPPER_HALF);
-        for (c, value) in C.into_iter().zip([P[0] + HALF, P[1], P[2], P[3]]) {
-            self.asm.constant(c, value.to_bits());
+        if !self.exponential.keeps() {
+            self.load_constants();
         }
-        // An empty state's m is the lowest number there is: half of it is as low, and times log2 e still a number.
-        let (d, sum, free) = (columns.added(), columns.sums(), columns.free());
-        let (lowest, factor) = (V(free), V(free + 1));
-        self.asm.constant(lowest, (f32::MIN / 2.0).to_bits());
-        self.asm.constant(factor, unit.to_bits());
-        for (v, off) in columns.slots() {
-            let asm = &mut self.asm;
-            asm.max(sum[v], lowest, Operand::Mem(M, off));
-            asm.load(d[v], at(WEIGHTS, off));
-            asm.sub(d[v], d[v], sum[v]);
-            if !softmax.base2 {
-                asm.mul(d[v], d[v], factor);
-            }
-            asm.zero(sum[v]);
-        }
+        self.exponential.open(&mut self.asm, columns, (WEIGHTS, M));
+    }
+
+    /// The constants of the exponential.
+    pub(super) fn load_constants(&mut self) {
+        let scratch = (SCRATCH, self.constants);
+        self.exponential
+            .load(&mut self.asm, self.p.softmax, scratch);
     }
 
     /// l += the sums.
     pub(super) fn close_weights(&mut self, columns: Columns) {
         let sum = columns.sums();
         for (v, off) in columns.slots() {
+            for other in sum.iter().skip(v).step_by(usize::from(columns.n)).skip(1) {
+                self.asm.add(sum[v], sum[v], *other);
+            }
             self.asm.add(sum[v], sum[v], Operand::Mem(L, off));
             self.asm.store(at(L, off), sum[v]);
         }
@@ -253,71 +228,14 @@ impl Columns {
     pub(super) fn pairs(self) -> u32 {
         if self.n == 1 { 2 } else { 1 }
     }
-    // Registers of the exponential: what the lanes add, sums, then what is free for scores and their powers.
-    fn added(self) -> Vec<V> {
+    // Registers of the exponential: what the lanes add, sums of each pair of rows, then what is free for scores and their powers.
+    pub(super) fn added(self) -> Vec<V> {
         registers(0, self.n)
     }
-    fn sums(self) -> Vec<V> {
-        registers(self.n, self.n)
+    pub(super) fn sums(self) -> Vec<V> {
+        registers(self.n, self.n * self.pairs() as u8)
     }
-    fn free(self) -> u8 {
-        2 * self.n
-    }
-}
-
-/// The weights of a few pairs of rows, from scores at `from` to rows of pairs at `to`.
-pub(super) fn exponentials(
-    asm: &mut Asm,
-    columns: Columns,
-    row: i32,
-    (from, from_disp): (AsmRegister64, i32),
-    (to, to_disp): (AsmRegister64, i32),
-) {
-    let n = usize::from(columns.n);
-    let pairs = columns.pairs() as usize;
-    let all = 2 * columns.pairs() as u8 * columns.n;
-    let (d, sum) = (columns.added(), columns.sums());
-    let x = registers(columns.free(), all);
-    let (f, p) = (
-        registers(columns.free() + all, all),
-        registers(columns.free() + 2 * all, all),
-    );
-    for (i, x) in x.chunks(n).enumerate() {
-        for (v, off) in columns.slots() {
-            let s = Operand::Mem(from, from_disp + i as i32 * row + off);
-            asm.copy(x[v], d[v]);
-            asm.fma231(x[v], SCALE, s);
-        }
-    }
-    powers(asm, &x, &f, &p);
-    for pair in 0..pairs {
-        let (even, odd) = x[2 * pair * n..][..2 * n].split_at(n);
-        for (v, off) in columns.slots() {
-            for x in [even[v], odd[v]] {
-                asm.and(x, x, UPPER);
-                asm.add(sum[v], sum[v], x);
-            }
-            asm.merge_pair(even[v], odd[v]);
-            asm.store(at(to, to_disp + pair as i32 * row + off), odd[v]);
-        }
-    }
-}
-
-/// `xs` become their powers of two, half a unit of bf16 too large. Instruction by instruction over all vectors, so that neighbours never
-/// wait for each other.
-fn powers(asm: &mut Asm, xs: &[V], fs: &[V], ps: &[V]) {
-    for (f, x) in fs.iter().zip(xs) {
-        asm.fraction(*f, *x);
-    }
-    for p in ps {
-        asm.copy(*p, C[3]);
-    }
-    for c in [C[2], C[1], C[0]] {
-        for (p, f) in ps.iter().zip(fs) {
-            asm.fma213(*p, *f, c);
-        }
-    }
-    for (p, x) in ps.iter().zip(xs) {
-        asm.scale(*x, *p, *x);
+    pub(super) fn free(self) -> u8 {
+        self.n + self.n * self.pairs() as u8
     }
 }

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0 OR MIT
+//! exp of a block's scores, two rows of f32 to one row of pairs of bf16, and the sum of what was rounded.
+//!
+//! In: rows of scores, what each lane adds to its exponents. Out: rows of weights, sums, and, by table, whether an exponent was too large.
+//! Both ways begin with x = s * scale + d, one fused multiply-add a vector, with x and d in units of their own; a lane's d is t - m.
+//!
+//! `Polynomial` (AVX512-BF16): a weight is 2^floor(x) p(x - floor(x)) with p of degree 3: relative error 7.5e-5 (Remez's exchange on
+//! [0, 1), weighted by 2^-x), a twentieth of what rounding to bf16 takes away in any case. p lies in [1, 2) as far as bf16 can tell, where
+//! half a unit in the last place is 2^-8; that is added to its constant, so that cutting off the low half of the product rounds it to the
+//! nearest. Errors of 1.7e-3 rms, 3.9e-3 at most.
+//!
+//! `Table` (AMX, whose processors all have AVX512-VBMI): matrix tiles share a port with products, maxima and shifts of 512 bits, and the
+//! table has three instructions of those a pair of rows, not twelve, and its share of the sum. The bits of a bf16, seen as a number, are
+//! nearly 128 times the logarithm of what they stand for: 2^(n + f) is written 128 (n + 127 + f), plus a bend of 2^f - 1 - f that only
+//! the fraction decides. So y = 256 (x + 127) - 64 is rounded to a whole number by the multiply-add itself; seven bits of its fraction
+//! choose one of 128 bytes c, the bend in halves of the last place and those 64; and the average of y and c, which rounds, is the bf16.
+//! A step of y is 2^(1/256), so errors are 1.9e-3 rms and 5.1e-3 at most, as mean 1e-5; with 64 bytes it would be 2.0e-3 and 5.9e-3 for
+//! two operations less of fourteen.
+//!
+//! What lies below y = 0 is to become 0, however far below: the saturation of the packing from 32 to 16 bits does so, which is needed in
+//! any case. The multiply-add leaves t = (y - top) 2^-22, where top - 2^23 is the largest y in use. For no y above that, t is at most -2,
+//! and above -4 one step of y is one of its last place: the bits of -(top 2^-22), less those of t, are y; and negative all the way down
+//! to t = -inf, for bits of negative numbers rise as these fall. For a larger y, t is above -2: of the two upper bits, which every number
+//! from -2 down has set, one is clear. Their conjunction over a block tells, without a maximum, whether the reference is still good; it
+//! sees every number, +inf included. Comparing scores with a bound first, and zeroing by mask, would take one shuffle more.
+//!
+//! y below 256 makes words that are no normal numbers: products of bf16 take them as zeros, those of tiles and those of the sum.
+
+use attnc_tile::step::Softmax;
+use iced_x86::code_asm::{AsmRegister64, CodeLabel};
+
+use super::softmax::{Columns, LAG, registers};
+use crate::claims::asm::{Asm, Operand, V, at};
+
+/// How weights come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exponential {
+    Polynomial,
+    Table,
+}
+
+/// p, from the constant on.
+const P: [f32; 4] = [0.999_925_2, 0.695_833_56, 0.226_067_16, 0.078_024_52];
+/// Half a unit in the last place of bf16 in [1, 2).
+const HALF: f32 = 1.0 / 256.0;
+/// The half of an f32 that is a bf16.
+const UPPER_HALF: u32 = 0xffff_0000;
+
+/// Steps of y a power of two, and by how many y is lower than the bits it becomes.
+const STEPS: f32 = 256.0;
+const BELOW: u8 = 64;
+/// What a step of y is in t.
+const STEP: f32 = 2.0 * f32::EPSILON;
+/// From here down the two upper bits are set.
+const RANGE_BITS: u32 = 0xc000_0000;
+/// The bends by the seven bits: those that make the mean square of the relative error least.
+const BENDS: [u8; 128] = [
+    48, 47, 47, 47, 47, 46, 46, 46, 45, 45, 45, 45, 44, 44, 44, 44, //
+    43, 43, 43, 43, 43, 43, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, //
+    42, 41, 41, 41, 41, 41, 42, 42, 42, 42, 42, 42, 42, 42, 42, 42, //
+    42, 42, 43, 43, 43, 43, 43, 44, 44, 44, 44, 45, 45, 45, 46, 46, //
+    46, 46, 47, 47, 48, 48, 48, 49, 49, 50, 50, 50, 51, 52, 52, 52, //
+    53, 54, 54, 55, 56, 56, 57, 57, 58, 58, 59, 60, 61, 62, 62, 63, //
+    63, 63, 62, 61, 61, 61, 60, 59, 59, 58, 57, 57, 57, 56, 55, 55, //
+    55, 54, 53, 53, 53, 52, 52, 51, 51, 51, 50, 50, 49, 49, 49, 48, //
+];
+/// For each byte, from which bit of its 64 the number of a bend comes: the lower byte of a word from its bit 1 on.
+const FROM_BITS: [u8; 8] = [1, 1, 17, 17, 33, 33, 49, 49];
+/// Four words of one row and four of the other, as pairs.
+const AS_PAIRS: [u8; 16] = [0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15];
+/// (1, 1) in bf16.
+const ONES: u32 = 0x3f80_3f80;
+
+// Registers of constants: what both have, what one has. Lanes' are read before scores are.
+const SCALE: V = V(31);
+const LOWEST: V = V(22);
+const FACTOR: V = V(21);
+const ADDEND: V = V(20);
+const C: [V; 4] = [V(29), V(28), V(27), V(26)];
+const UPPER: V = V(30);
+const LOW_BENDS: V = V(30);
+const HIGH_BENDS: V = V(29);
+const FROM: V = V(28);
+const PAIRS: V = V(27);
+const TOP: V = V(26);
+const ONE: V = V(25);
+const RANGE: V = V(24);
+/// The conjunction of all t.
+const SEEN: V = V(23);
+
+/// The largest y in use, one power of two above what the reference may lag behind.
+fn limit(unit: f32) -> f32 {
+    (STEPS * (128.0 + LAG * unit)).ceil() - f32::from(BELOW)
+}
+
+/// 2^23 and the largest y.
+fn top(unit: f32) -> f32 {
+    2.0 / STEP + limit(unit)
+}
+
+impl Exponential {
+    /// Powers of two in one of the exponent's own units.
+    fn unit(softmax: Softmax) -> f32 {
+        if softmax.base2 {
+            1.0
+        } else {
+            std::f32::consts::LOG2_E
+        }
+    }
+
+    /// Whether constants stay in their registers: nothing multiplies in the vector unit but this.
+    pub(super) fn keeps(self) -> bool {
+        self == Exponential::Table
+    }
+
+    /// Loads the constants, by way of 64 bytes at `scratch`. Writes RAX and K7.
+    pub(super) fn load(self, asm: &mut Asm, softmax: Softmax, scratch: (AsmRegister64, i32)) {
+        // A natural exponent becomes one of base 2 with the scale, and with what the lanes add.
+        let unit = Exponential::unit(softmax);
+        let (factor, addend) = match self {
+            Exponential::Polynomial => (1.0, 0.0),
+            Exponential::Table => {
+                let zero = STEPS * 127.0 - f32::from(BELOW);
+                (STEPS * STEP, (zero - top(unit)) * STEP)
+            }
+        };
+        // An empty state's m is the lowest number there is: half of it is as low, and times log2 e still a number.
+        for (to, x) in [
+            (SCALE, softmax.scale * unit * factor),
+            (LOWEST, f32::MIN / 2.0),
+            (FACTOR, unit * factor),
+            (ADDEND, addend),
+        ] {
+            asm.constant(to, x.to_bits());
+        }
+        match self {
+            Exponential::Polynomial => {
+                asm.constant(UPPER, UPPER_HALF);
+                for (c, value) in C.into_iter().zip([P[0] + HALF, P[1], P[2], P[3]]) {
+                    asm.constant(c, value.to_bits());
+                }
+            }
+            Exponential::Table => {
+                let bends = |from: usize| std::array::from_fn(|i| BENDS[from + i]);
+                asm.bytes(LOW_BENDS, bends(0), scratch);
+                asm.bytes(HIGH_BENDS, bends(64), scratch);
+                let repeated = |x: &[u8]| std::array::from_fn(|i| x[i % x.len()]);
+                asm.bytes(FROM, repeated(&FROM_BITS), scratch);
+                asm.bytes(PAIRS, repeated(&AS_PAIRS), scratch);
+                asm.constant(TOP, (-top(unit) * STEP).to_bits());
+                asm.constant(ONE, ONES);
+                asm.constant(RANGE, RANGE_BITS);
+                asm.choose_low_bytes();
+            }
+        }
+    }
+
+    /// What the lanes add, from t at `counts` and m at `reference`; sums at 0.
+    pub(super) fn open(
+        self,
+        asm: &mut Asm,
+        columns: Columns,
+        (counts, reference): (AsmRegister64, AsmRegister64),
+    ) {
+        let (d, sum) = (columns.added(), columns.sums());
+        for (v, off) in columns.slots() {
+            asm.max(sum[v], LOWEST, Operand::Mem(reference, off));
+            asm.load(d[v], at(counts, off));
+            asm.sub(d[v], d[v], sum[v]);
+            asm.fma213(d[v], FACTOR, ADDEND);
+        }
+        for sum in sum {
+            asm.zero(sum);
+        }
+        if self == Exponential::Table {
+            asm.copy(SEEN, RANGE);
+        }
+    }
+
+    /// The weights of a few pairs of rows, from scores at `from` to rows of pairs at `to`.
+    pub(super) fn emit(
+        self,
+        asm: &mut Asm,
+        columns: Columns,
+        row: i32,
+        (from, from_disp): (AsmRegister64, i32),
+        to: (AsmRegister64, i32),
+    ) {
+        let n = usize::from(columns.n);
+        let d = columns.added();
+        let x = registers(columns.free(), 2 * columns.pairs() as u8 * columns.n);
+        for (i, x) in x.chunks(n).enumerate() {
+            for (v, off) in columns.slots() {
+                let s = Operand::Mem(from, from_disp + i as i32 * row + off);
+                asm.copy(x[v], d[v]);
+                asm.fma231(x[v], SCALE, s);
+            }
+        }
+        match self {
+            Exponential::Polynomial => polynomial(asm, columns, row, &x, to),
+            Exponential::Table => table(asm, columns, row, &x, to),
+        }
+    }
+
+    /// Goes on at `kept` unless an exponent has been too large since `open`; otherwise the weights are to be made again, under a higher
+    /// reference. Writes K1 and K4.
+    pub(super) fn unless_exceeded(asm: &mut Asm, kept: CodeLabel) {
+        asm.differs(SEEN, RANGE);
+        asm.unless_any(1, kept);
+    }
+
+    /// References become such that a step of y divides them, which the largest weights are then nearest to. Writes `spare`.
+    pub(super) fn round(self, asm: &mut Asm, softmax: Softmax, xs: &[V], spare: &[V]) {
+        if self == Exponential::Polynomial {
+            return;
+        }
+        let unit = Exponential::unit(softmax);
+        asm.constant(spare[0], unit.to_bits());
+        asm.constant(spare[1], unit.recip().to_bits());
+        for x in xs {
+            asm.mul(*x, *x, spare[0]);
+            asm.round_to(*x, *x, STEPS.log2() as u32);
+            asm.mul(*x, *x, spare[1]);
+        }
+    }
+}
+
+/// Rows of exponents become rows of pairs of powers, by polynomial.
+fn polynomial(
+    asm: &mut Asm,
+    columns: Columns,
+    row: i32,
+    x: &[V],
+    (to, disp): (AsmRegister64, i32),
+) {
+    let n = usize::from(columns.n);
+    let all = x.len() as u8;
+    let sum = columns.sums();
+    let (f, p) = (
+        registers(columns.free() + all, all),
+        registers(columns.free() + 2 * all, all),
+    );
+    powers(asm, x, &f, &p);
+    for (pair, x) in (0..).zip(x.chunks(2 * n)) {
+        let (even, odd) = x.split_at(n);
+        for (v, off) in columns.slots() {
+            for x in [even[v], odd[v]] {
+                asm.and(x, x, UPPER);
+                asm.add(sum[pair * n + v], sum[pair * n + v], x);
+            }
+            asm.merge_pair(even[v], odd[v]);
+            asm.store(at(to, disp + pair as i32 * row + off), odd[v]);
+        }
+    }
+}
+
+/// `xs` become their powers of two, half a unit of bf16 too large. Instruction by instruction over all vectors, so that neighbours never
+/// wait for each other.
+fn powers(asm: &mut Asm, xs: &[V], fs: &[V], ps: &[V]) {
+    for (f, x) in fs.iter().zip(xs) {
+        asm.fraction(*f, *x);
+    }
+    for p in ps {
+        asm.copy(*p, C[3]);
+    }
+    for c in [C[2], C[1], C[0]] {
+        for (p, f) in ps.iter().zip(fs) {
+            asm.fma213(*p, *f, c);
+        }
+    }
+    for (p, x) in ps.iter().zip(xs) {
+        asm.scale(*x, *p, *x);
+    }
+}
+
+/// Rows of t become rows of pairs of powers, by table; again instruction by instruction over all vectors.
+fn table(asm: &mut Asm, columns: Columns, row: i32, x: &[V], (to, disp): (AsmRegister64, i32)) {
+    let n = usize::from(columns.n);
+    let sum = columns.sums();
+    let pairs = || x.chunks(2 * n).flat_map(|x| x[..n].iter().zip(&x[n..]));
+    let bends = registers(columns.free() + x.len() as u8, x.len() as u8 / 2);
+    for (even, odd) in pairs() {
+        asm.and_both(SEEN, *even, *odd);
+    }
+    for x in x {
+        asm.sub_int(*x, TOP, *x);
+    }
+    for (even, odd) in pairs() {
+        asm.pack_words(*even, *even, *odd);
+    }
+    for (y, _) in pairs() {
+        asm.shuffle_bytes(*y, *y, PAIRS);
+    }
+    for ((y, _), bend) in pairs().zip(&bends) {
+        asm.bits_from(*bend, FROM, *y);
+    }
+    for bend in &bends {
+        asm.look_up(*bend, LOW_BENDS, HIGH_BENDS);
+    }
+    for ((y, _), bend) in pairs().zip(&bends) {
+        asm.average_words(*y, *y, *bend);
+    }
+    for ((y, _), sum) in pairs().zip(&sum) {
+        asm.multiply_pairs(*sum, *y, ONE);
+    }
+    for (pair, x) in (0..).zip(x.chunks(2 * n)) {
+        for (v, off) in columns.slots() {
+            asm.store(at(to, disp + pair * row + off), x[v]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// y of a fraction, as the multiply-add rounds it.
+    fn steps(x: f64) -> u32 {
+        (f64::from(STEPS) * (x + 127.0)).round_ties_even() as u32 - u32::from(BELOW)
+    }
+
+    fn weight(y: u32, bend: u8) -> f64 {
+        let average = (y + u32::from(bend) + 1) >> 1;
+        f64::from(f32::from_bits(average << 16))
+    }
+
+    fn bend(y: u32) -> usize {
+        (y >> 1 & 127) as usize
+    }
+
+    /// All fractions of 16 bits, of a power of two and of a tiny one.
+    #[test]
+    fn weights_by_table_are_as_close_as_it_says() {
+        for power in [0.0, -125.0, 9.0] {
+            let (mut squares, mut mean, mut most) = (0.0, 0.0, 0.0f64);
+            for i in 0..1 << 16 {
+                let x = power + f64::from(i) / 65536.0;
+                let y = steps(x);
+                let off = weight(y, BENDS[bend(y)]) / x.exp2() - 1.0;
+                squares += off * off / 65536.0;
+                mean += off / 65536.0;
+                most = most.max(off.abs());
+            }
+            assert!(squares.sqrt() < 1.86e-3, "{}", squares.sqrt());
+            assert!(mean.abs() < 1.2e-5, "{mean}");
+            assert!(most < 5.1e-3, "{most}");
+        }
+        let one = steps(0.0);
+        assert_eq!(weight(one, BENDS[bend(one)]), 1.0);
+    }
+
+    /// Any other byte in any place would be worse.
+    #[test]
+    fn every_bend_is_the_best_one() {
+        let mut squares = vec![[0.0; 256]; BENDS.len()];
+        for i in 0..1 << 16 {
+            let x = f64::from(i) / 65536.0;
+            let y = steps(x);
+            for c in 0..=255u8 {
+                let off = weight(y, c) / x.exp2() - 1.0;
+                squares[bend(y)][usize::from(c)] += off * off;
+            }
+        }
+        for (i, all) in squares.iter().enumerate() {
+            let best =
+                (0..=255u8).min_by(|a, b| all[usize::from(*a)].total_cmp(&all[usize::from(*b)]));
+            assert_eq!(best, Some(BENDS[i]), "{i}");
+        }
+    }
+
+    /// What instructions make of t, from far below to far above, in both bases.
+    #[test]
+    fn the_bits_of_t_are_y_or_tell_that_it_is_too_large() {
+        for unit in [1.0, std::f32::consts::LOG2_E] {
+            let bits = (-top(unit) * STEP).to_bits() as i32;
+            assert_eq!(top(unit).fract(), 0.0);
+            assert!(top(unit) < 2.0 * (2.0 / STEP) && limit(unit) + 64.0 < 65536.0);
+            let y = |t: f32| bits.wrapping_sub(t.to_bits() as i32);
+            let good = |t: f32| t.to_bits() & RANGE_BITS == RANGE_BITS;
+            for whole in -70_000..=limit(unit) as i32 {
+                let t = (whole as f32 - top(unit)) * STEP;
+                assert!(good(t) && y(t) == whole, "{whole}");
+            }
+            for far in [-4.5, -1e3, -1e30, f32::MIN, f32::NEG_INFINITY] {
+                assert!(good(far) && y(far) < 0, "{far}");
+            }
+            for near in [-1.999_999_9, -1e-30, 0.0, 1.0, 3.0, f32::MAX, f32::INFINITY] {
+                assert!(!good(near), "{near}");
+            }
+        }
+    }
+}
