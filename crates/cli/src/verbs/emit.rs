@@ -160,12 +160,16 @@ fn machine(args: &EmitArgs, context: &Context) -> Result<String, Failure> {
     let operator = context.operator(&args.file)?;
     let choices = tuned(context, &args.compile, &args.file, &operator, choices)?;
     let fused = pipeline::fuse(&pipeline::graph(&operator)?, &choices)?.graph;
-    let core = pipeline::tile(&fused, &choices)?;
-    Ok(if args.stage == Stage::Clif {
-        pipeline::clif(&core)?
-    } else {
-        attnc::asm(&pipeline::machine(&core)?)?
-    })
+    // A target may have a program more for some machines: bf16 on x86_64-v4, where there is AVX512-BF16.
+    let mut texts = Vec::new();
+    for core in pipeline::tiles(&fused, &choices)? {
+        texts.push(if args.stage == Stage::Clif {
+            pipeline::clif(&core)?
+        } else {
+            attnc::asm(&pipeline::machine(&core)?)?
+        });
+    }
+    Ok(texts.join("\n"))
 }
 
 /// The syntax tree of the file; names need not be right, words must.
