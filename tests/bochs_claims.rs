@@ -18,7 +18,7 @@ use attnc_tests::bochs::{
 use attnc_tests::engines::Engine;
 use attnc_tests::random::Case as Whole;
 use attnc_tile::core::Core;
-use attnc_tile::step::PAIRS;
+use attnc_tile::step::{PAIRS, recognise};
 use half::bf16;
 use iced_x86::{CpuidFeature as C, Decoder, DecoderOptions, FlowControl, Mnemonic};
 
@@ -49,9 +49,22 @@ fn operator(head_dim: u32, causal: bool, branches: &[(u64, u64)]) -> Operator {
 }
 
 /// A program over half panels, and its core.
-fn program(head_dim: u32, causal: bool, (level, target): (Level, CpuTarget)) -> (Core, Program) {
+fn program(head_dim: u32, causal: bool, engine: (Level, CpuTarget)) -> (Core, Program) {
+    program_without(&[], head_dim, causal, engine)
+}
+
+/// The same, rewritten without some rules.
+fn program_without(
+    rules: &[&str],
+    head_dim: u32,
+    causal: bool,
+    (level, target): (Level, CpuTarget),
+) -> (Core, Program) {
     let op = operator(head_dim, causal, &[(512, 1)]);
-    let choices = Choices::new(target.name());
+    let choices = Choices {
+        without: rules.iter().map(ToString::to_string).collect(),
+        ..Choices::new(target.name())
+    };
     let graph = pipeline::graph(&op).expect("a graph");
     let fused = pipeline::fuse(&graph, &choices).expect("rewriting ends");
     let nest = attnc_schedule::nest(&fused.graph).expect("a nest");
@@ -110,7 +123,7 @@ struct Block {
     t: Vec<u8>,
     kpos: Vec<u8>,
     qpos: Vec<u8>,
-    /// Weighted scores in the exponent's units by key and lane, and values.
+    /// Weighted scores as powers of two by key and lane, and values.
     scores: Vec<Vec<f64>>,
     values: Vec<Vec<f64>>,
 }
@@ -127,6 +140,15 @@ struct Case {
     mixed: bool,
     large: f32,
     behind: usize,
+}
+
+/// Powers of two in one of the exponent's own units.
+fn unit(core: &Core) -> f64 {
+    let step = core.fns.iter().find(|f| f.name == "step").expect("a step");
+    match recognise(step).expect("known").softmax.base2 {
+        true => 1.0,
+        false => std::f64::consts::LOG2_E,
+    }
 }
 
 fn block(core: &Core, causal: bool, c: Case, q: &[Vec<bf16>], n: &mut Numbers) -> Block {
@@ -159,6 +181,7 @@ fn block(core: &Core, causal: bool, c: Case, q: &[Vec<bf16>], n: &mut Numbers) -
     let mut kpos: Vec<i64> = (0..nk).map(|_| (n.next() % 400) as i64).collect();
     kpos[..c.behind].fill(1000);
     let qpos: Vec<i64> = (0..mq as i64).map(|i| 3 * i + 50).collect();
+    let unit = unit(core);
     let scores = (0..c.live_k).map(|key| {
         let of = |lane: usize| {
             if causal && c.mixed && kpos[key] > qpos[lane] {
@@ -167,8 +190,9 @@ fn block(core: &Core, causal: bool, c: Case, q: &[Vec<bf16>], n: &mut Numbers) -
             let dot = |x: &[bf16], y: &[bf16]| -> f64 {
                 x.iter().zip(y).map(|(x, y)| x.to_f64() * y.to_f64()).sum()
             };
-            // Scores and counts are in base 2 here.
-            dot(&k[key], &q[lane]) * SCALE * std::f64::consts::LOG2_E + f64::from(t[lane])
+            // As powers of two, whatever t counts.
+            let score = dot(&k[key], &q[lane]) * SCALE * std::f64::consts::LOG2_E;
+            score + f64::from(t[lane]) * unit
         };
         (0..c.live_q).map(of).collect()
     });
@@ -241,9 +265,11 @@ fn steps(
 }
 
 /// Compares what a state says with the softmax in float64.
-fn judge(what: &str, live_q: usize, mq: usize, state: &[Vec<u8>], blocks: &[Block]) {
+fn judge(what: &str, live_q: usize, core: &Core, state: &[Vec<u8>], blocks: &[Block]) {
     let [m, l, o] = [0, 1, 2].map(|i| floats(&state[i]));
+    let mq = m.len();
     let d = o.len() / mq;
+    let unit = unit(core);
     for lane in 0..live_q {
         let all = blocks
             .iter()
@@ -257,7 +283,7 @@ fn judge(what: &str, live_q: usize, mq: usize, state: &[Vec<u8>], blocks: &[Bloc
         }
         let weights: Vec<_> = all.map(|(s, v)| ((s - most).exp2(), v)).collect();
         let sum: f64 = weights.iter().map(|x| x.0).sum();
-        let lse = m[lane] + l[lane].log2();
+        let lse = m[lane] * unit + l[lane].log2();
         let off = (lse - most - sum.log2()).abs();
         // Weights are rounded to 8 bits: half a unit of 2^-7 in the logarithm, and what the accumulators lose.
         assert!(
@@ -295,7 +321,7 @@ fn claims_of_half_panels_agree_with_the_softmax() {
                 .iter()
                 .find(|f| f.name == "step")
                 .expect("a step");
-            let (mq, nk) = (step.mq as usize, step.nk as usize);
+            let nk = step.nk as usize;
             let live_q = [96, 64, 49, 33, 32, 17, 16, 1][i % 8];
             let keys = [nk, 64, 33, 97, 1, 32, 65, 63][i / 2 % 8].min(nk);
             let case = |live_k, large| Case {
@@ -312,7 +338,7 @@ fn claims_of_half_panels_agree_with_the_softmax() {
             judge(
                 &format!("{} {head_dim}", level.name()),
                 live_q,
-                mq,
+                &made.0,
                 &state,
                 &blocks,
             );
@@ -328,11 +354,18 @@ fn steep_scores_come_out_right() {
         return;
     }
     for (level, target, processor) in ENGINES {
-        for (head_dim, live_q) in [(16, 96), (32, 40), (64, 32), (80, 17)] {
-            let made = program(head_dim, true, (level, target));
+        // In base 2, and with natural exponents.
+        for (head_dim, live_q, rules) in [
+            (16, 96, &[][..]),
+            (32, 40, &["base-2"]),
+            (64, 32, &[]),
+            (80, 17, &[]),
+            (96, 64, &["base-2"]),
+        ] {
+            let made = program_without(rules, head_dim, true, (level, target));
+            assert_eq!(unit(&made.0) == 1.0, rules.is_empty());
             let step = made.0.fns.iter().find(|f| f.name == "step");
-            let step = step.expect("a step");
-            let (mq, nk) = (step.mq as usize, step.nk as usize);
+            let nk = step.expect("a step").nk as usize;
             let case = |large, behind| Case {
                 live_q,
                 live_k: nk,
@@ -349,7 +382,7 @@ fn steep_scores_come_out_right() {
                 let name = format!("attnc_op.{}.step.claim", level.name());
                 let (state, blocks) = steps(&made, (&name, &processor), true, false, &cases);
                 let what = format!("{} {head_dim} {larges:?}", level.name());
-                judge(&what, live_q, mq, &state, &blocks);
+                judge(&what, live_q, &made.0, &state, &blocks);
             }
         }
     }

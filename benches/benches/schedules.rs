@@ -92,7 +92,8 @@ fn measure(case: &Case, target: CpuTarget, all: bool) -> Vec<(f64, f64)> {
         let choices: Choices = c.choices(target.name());
         let fused = pipeline::fuse(&graph, &choices).expect("fuses").graph;
         let work = pipeline::work(&fused, &choices, n, 1 << 20).expect("counted");
-        let predicted = predict(&work, target.name(), op.head_dim, 1) / 1e6;
+        let (_, sched) = pipeline::schedule(&fused, &choices).expect("scheduled");
+        let predicted = predict(&work, &sched, op.head_dim, 1) / 1e6;
         if all {
             println!("{time:.3} ms, predicted {predicted:.3}: {c:?} {work:?}");
         }

@@ -157,6 +157,18 @@ pub fn tile(fused: &OpGraph, choices: &Choices) -> Result<Core, CompileError> {
 /// # Errors
 /// As for [`tile`].
 pub fn tiles(fused: &OpGraph, choices: &Choices) -> Result<Vec<Core>, CompileError> {
+    let (nest, all) = schedules(fused, choices)?;
+    all.iter().map(|sched| scheduled(&nest, sched)).collect()
+}
+
+/// The schedules of [`tiles`], in its order.
+///
+/// # Errors
+/// As for [`schedule`].
+pub fn schedules(
+    fused: &OpGraph,
+    choices: &Choices,
+) -> Result<(Nest, Vec<Schedule>), CompileError> {
     let (nest, first) = schedule(fused, choices)?;
     let mut all = Schedule::all(&choices.target, &nest);
     all[0] = first;
@@ -167,7 +179,7 @@ pub fn tiles(fused: &OpGraph, choices: &Choices) -> Result<Vec<Core>, CompileErr
             *sched = sized;
         }
     }
-    all.iter().map(|sched| scheduled(&nest, sched)).collect()
+    Ok((nest, all))
 }
 
 fn scheduled(nest: &Nest, sched: &Schedule) -> Result<Core, CompileError> {

@@ -6,7 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use attnc_codegen_cpu::CpuTarget;
 use attnc_graph::OpGraph;
+use attnc_schedule::{Panels, Schedule};
 use attnc_spec::Operator;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -41,11 +43,22 @@ impl Candidate {
     }
 }
 
+/// The schedule that is searched around: of a target's the one that this machine runs; the first where it runs none.
+fn running(target: &str, mut all: Vec<Schedule>) -> Schedule {
+    let runs = |s: &Schedule| {
+        let target = CpuTarget::of_name(target);
+        target.is_some_and(|t| t.levels_of(s.panels).iter().any(|l| l.here()))
+    };
+    let best = all.iter().rposition(runs).unwrap_or(0);
+    all.swap_remove(best)
+}
+
 /// Values of one size beside the default.
-fn options(target: &str, s: Sizes) -> [Vec<u32>; 6] {
-    let (mq, nk): (&[u32], &[u32]) = match target {
-        "x86_64-v4" | "x86_64-amx" => (&[32, 48, 64, 96, 144], &[32, 48, 64, 96, 128]),
-        "x86_64-v3" => (&[24, 32, 48, 72, 96], &[32, 48, 64, 96, 128]),
+fn options(target: &str, panels: Panels, s: Sizes) -> [Vec<u32>; 6] {
+    let (mq, nk): (&[u32], &[u32]) = match (target, panels) {
+        (_, Panels::Half) => (&[32, 48, 64, 96, 144, 192], &[64, 96, 128, 192, 256, 384]),
+        ("x86_64-v4" | "x86_64-amx", _) => (&[32, 48, 64, 96, 144], &[32, 48, 64, 96, 128]),
+        ("x86_64-v3", _) => (&[24, 32, 48, 72, 96], &[32, 48, 64, 96, 128]),
         _ => (&[16, 24, 32, 48, 64], &[40, 60, 80, 120, 160]),
     };
     let around = |x: u32| vec![x / 4, x / 2, x, x.saturating_mul(2), x.saturating_mul(4)];
@@ -63,13 +76,16 @@ fn options(target: &str, s: Sizes) -> [Vec<u32>; 6] {
     ]
 }
 
-/// Makes sizes fit each other: panels of whole steps, blocks of whole tiles.
-fn fitted([mq, nk, panel, chunk, rows, slots]: [u32; 6]) -> Sizes {
+/// Makes sizes fit each other: panels of whole steps (of one, where kernels take a panel a step), blocks of whole tiles.
+fn fitted(panels: Panels, [mq, nk, panel, chunk, rows, slots]: [u32; 6]) -> Sizes {
     let whole = |x: u32, of: u32| (x / of.max(1)).max(1) * of.max(1);
     Sizes {
         mq,
         nk,
-        panel: whole(panel, nk),
+        panel: match panels {
+            Panels::Half => nk,
+            Panels::Float => whole(panel, nk),
+        },
         chunk: chunk.max(1),
         rows: whole(rows, mq),
         slots: slots.max(1),
@@ -113,9 +129,10 @@ pub fn candidates(
             plan,
             ..Choices::new(target)
         };
-        let (_, sched) = pipeline::schedule(&fused, &own)?;
+        let (nest, all) = pipeline::schedules(&fused, &own)?;
+        let sched = running(target, all);
         let default = sched.sizes();
-        let options = options(target, default);
+        let options = options(target, sched.panels, default);
         let at = [
             default.mq,
             default.nk,
@@ -145,22 +162,20 @@ pub fn candidates(
             sizes.push(any);
         }
         let mut seen = BTreeSet::new();
-        for (i, sizes) in sizes.into_iter().map(fitted).enumerate() {
+        for (i, sizes) in sizes.into_iter().enumerate() {
+            let sizes = fitted(sched.panels, sizes);
             if !seen.insert(sizes) {
                 continue;
             }
-            let choices = Choices {
-                sizes: Some(sizes),
-                ..own.clone()
-            };
             // What the limits refuse is no candidate.
-            let Ok(work) = pipeline::work(&fused, &choices, seq_len, MEETINGS) else {
+            let Ok(sized) = sched.clone().with_sizes(sizes, &nest) else {
                 continue;
             };
+            let work = attnc_schedule::work(&nest, &sized, seq_len, MEETINGS);
             let candidate = Candidate {
                 plan,
                 sizes,
-                predicted: predict(&work, target, op.head_dim, threads),
+                predicted: predict(&work, &sized, op.head_dim, threads),
             };
             let is_default = plan == Plan::Auto && i == 0;
             found.push((!is_default, candidate, below(usize::MAX) as u64));
@@ -175,4 +190,31 @@ pub fn candidates(
     });
     found.truncate(most.max(1));
     Ok(found.into_iter().map(|(_, c, _)| c).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use attnc_spec::{Loaded, NoFiles, resolve};
+
+    fn operator(dtype: &str) -> std::sync::Arc<Operator> {
+        let text = format!(
+            "attention a {{ heads = 2, head_dim = 64, dtype = {dtype}, branch {{ segment = 512 }} }}"
+        );
+        let files = vec![Ok(Loaded::text("a.attn", &text))];
+        let resolution = resolve(files, &mut NoFiles);
+        let operator = resolution.operators().next().expect("one operator");
+        operator.clone()
+    }
+
+    #[test]
+    fn panels_are_steps_where_kernels_take_a_panel_a_step() {
+        let half = candidates(&operator("bf16"), "x86_64-amx", 2048, 1, 0, 1000).expect("some");
+        assert!(half.len() > 100, "{}", half.len());
+        assert!(half.iter().all(|c| c.sizes.panel == c.sizes.nk));
+        let steps: BTreeSet<u32> = half.iter().map(|c| c.sizes.nk).collect();
+        assert!(steps.len() > 4, "{steps:?}");
+        let float = candidates(&operator("f32"), "x86_64-amx", 2048, 1, 0, 1000).expect("some");
+        assert!(float.iter().any(|c| c.sizes.panel != c.sizes.nk));
+    }
 }

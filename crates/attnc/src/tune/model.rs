@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 //! What a schedule is going to take, in time.
 //!
-//! In: what a schedule does ([`Work`]), D, threads. Out: nanoseconds of a machine made up: only their order counts. Scores at the
+//! In: what a schedule does ([`Work`]), its kernels, D, threads. Out: nanoseconds of a machine made up: only their order counts. Scores at the
 //! kernel's rate, what a step does once for its rows, what a tile does once for a panel, packing, gathering, and what tasks and
 //! cells cost by themselves. The weights are estimates, not fitted; `cargo bench -p attnc-benches --bench schedules` prints how well the
 //! order holds (docs/performance.md).
+
+use attnc_schedule::{Panels, Schedule};
 
 use crate::pipeline::Work;
 
@@ -56,15 +58,31 @@ const PORTABLE: Weights = Weights {
 };
 
 /// The time of one batch entry on `threads` threads.
-pub fn predict(work: &Work, target: &str, head_dim: u32, threads: usize) -> f64 {
-    let w = match target {
-        "x86_64-v3" => &WIDE,
-        "x86_64-v4" | "x86_64-amx" => &Weights {
-            madd: WIDE.madd / 1.9,
-            ..WIDE
-        },
-        _ => &PORTABLE,
+pub fn predict(work: &Work, sched: &Schedule, head_dim: u32, threads: usize) -> f64 {
+    predicted(
+        work,
+        weights(&sched.target, sched.panels),
+        head_dim,
+        threads,
+    )
+}
+
+fn weights(target: &str, panels: Panels) -> Weights {
+    let faster = |by: f64, exp: f64| Weights {
+        madd: WIDE.madd / by,
+        exp: WIDE.exp / exp,
+        ..WIDE
     };
+    match (target, panels) {
+        ("x86_64-v3", _) => WIDE,
+        ("x86_64-v4", Panels::Half) => faster(3.6, 2.0),
+        ("x86_64-amx", Panels::Half) => faster(15.0, 4.0),
+        ("x86_64-v4" | "x86_64-amx", Panels::Float) => faster(1.9, 1.0),
+        _ => PORTABLE,
+    }
+}
+
+fn predicted(work: &Work, w: Weights, head_dim: u32, threads: usize) -> f64 {
     let d = f64::from(head_dim);
     let all = work.busy * (2.0 * d * w.madd + w.exp)
         + work.steps * w.step
@@ -101,7 +119,8 @@ mod tests {
             busy: 6e6,
             products: 8e8,
         };
-        let time = |w: &Work| predict(w, "x86_64-v3", 64, 1);
+        let wide = || weights("x86_64-v3", Panels::Float);
+        let time = |w: &Work| predicted(w, wide(), 64, 1);
         let more: [fn(&mut Work); 6] = [
             |w| w.busy *= 1.1,
             |w| w.steps *= 1.5,
@@ -115,11 +134,13 @@ mod tests {
             change(&mut other);
             assert!(time(&other) > time(&one));
         }
-        let two = predict(&one, "x86_64-v3", 64, 2);
+        let two = predicted(&one, wide(), 64, 2);
         assert!(two > time(&one) / 2.0 && two < time(&one) * 0.6);
         // Few tasks leave workers idle.
         let few = Work { tasks: 2.0, ..one };
-        assert!(predict(&few, "x86_64-v3", 64, 2) > two);
-        assert!(time(&one) < predict(&one, "x86_64", 64, 1));
+        assert!(predicted(&few, wide(), 64, 2) > two);
+        assert!(time(&one) < predicted(&one, weights("x86_64", Panels::Float), 64, 1));
+        let amx = |panels| predicted(&one, weights("x86_64-amx", panels), 64, 1);
+        assert!(amx(Panels::Half) < amx(Panels::Float));
     }
 }
