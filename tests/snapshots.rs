@@ -35,7 +35,13 @@ const STAGES: [(&str, &[&str]); 7] = [
 ];
 
 /// Folders of snapshots that other tests keep.
-const OTHERS: [&str; 1] = ["diagnostics"];
+const OTHERS: [&str; 2] = ["diagnostics", PAIRS];
+
+/// An operator whose panels hold pairs of bf16, its folder, and the programs whose claims are kept of it.
+const PAIRS: &str = "pairs";
+const OF_PAIRS: &str =
+    "attention pairs { heads = 1, head_dim = 16, dtype = bf16, branch { segment = 64 } }";
+const PROGRAMS: [(&str, &str); 2] = [("x86_64-v4", "v4_bf16"), ("x86_64-amx", "amx")];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -94,6 +100,54 @@ fn stages_of_small_examples_are_as_they_were() {
             }
         });
     }
+}
+
+/// The assembled functions of a listing that belong to `program`, one behind the other.
+fn claims(listing: &str, program: &str) -> String {
+    let mut out = String::new();
+    let mut inside = false;
+    for line in listing.lines() {
+        if line.starts_with("attnc") {
+            inside = line.contains(&format!(".{program}.")) && line.contains(".claim:");
+        }
+        if inside {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+#[test]
+fn claims_over_pairs_of_bf16_are_as_they_were() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("pairs.attn"), OF_PAIRS).expect("written");
+    for (target, program) in PROGRAMS {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_attnc-under-test"));
+        command.current_dir(&folder).env_clear();
+        command.args([
+            "emit",
+            "pairs.attn",
+            "--stage",
+            "asm",
+            "-q",
+            "--target",
+            target,
+        ]);
+        let out = command.output().expect("the command runs");
+        assert!(out.status.success(), "{out:?}");
+        let text = claims(&String::from_utf8(out.stdout).expect("UTF-8"), program);
+        for what in ["vdpbf16ps", "step.claim:", "keep_"] {
+            assert!(text.contains(what), "{target}: {what}");
+        }
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(format!("snapshots/{PAIRS}"));
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.bind(|| insta::assert_snapshot!(format!("asm.{target}"), text));
+    }
+    let kept = fs::read_dir(root().join("snapshots").join(PAIRS)).expect("a folder");
+    assert_eq!(kept.count(), PROGRAMS.len());
 }
 
 #[test]
