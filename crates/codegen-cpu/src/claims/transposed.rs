@@ -6,9 +6,9 @@
 //! rows that lie eight keys apart; 8 x 8 words are transposed in every 128 bits (three steps), and one step across lanes brings four
 //! groups of eight keys together. So one of the five steps that 32 x 32 words need is done by the load, which leaves the shuffles' port
 //! alone (an insertion from memory is a blend). Counted by llvm-mca, a block of 32 x 32 takes 129 cycles so on Sapphire Rapids and 186 on
-//! Zen 4; with two steps done by loads (four rows of 16 bytes a vector) 130 and 207, since what shuffles save, blends take; with all five
-//! by shuffles (rows merged to pairs by `vpermt2w`, then 16 x 16 dwords) 194 and 166. Keys that are not there are a row of zeros on the stack.
-//! While a block is under way, the lines of the next one are asked for.
+//! Zen 4 (188 with the requests below); with two steps done by loads (four rows of 16 bytes a vector) 130 and 207, since what shuffles
+//! save, blends take; with all five by shuffles (rows merged to pairs by `vpermt2w`, then 16 x 16 dwords) 194 and 166. Keys that are not
+//! there are a row of zeros on the stack. While a block is under way, the lines of the next one are asked for.
 
 use iced_x86::IcedError;
 use iced_x86::code_asm::{
