@@ -9,6 +9,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::made::{CAREFUL, KEYS, LANES, Made, OLD};
 
+/// A row that is not there: -1 in a list.
+const MISSING: usize = usize::MAX;
+
 /// Rows of a tensor, `gap` elements behind each but the last.
 pub(crate) struct Rows {
     pub(crate) elements: Vec<Vec<u32>>,
@@ -145,7 +148,8 @@ impl Guest {
         let dst = self.expect(&what, &before, after, 64);
         let base = self.image.constant(&rows.bytes(m), m.dtype.bytes());
         let idx = self.list(order);
-        let seen = order.iter().flat_map(|i| rows.elements[*i].iter().copied());
+        let there = order.iter().filter(|i| **i != MISSING);
+        let seen = there.flat_map(|i| rows.elements[*i].iter().copied());
         let flag = self.flag(&what, m, seen);
         let live = Arg::Int(order.len() as i64);
         let bytes = Arg::Int(rows.row_bytes(m));
@@ -217,29 +221,25 @@ impl Guest {
     ) {
         let live = order.len();
         let end = live.next_multiple_of(8);
-        let element = |i: usize, e: usize| {
-            let there = i < live;
-            if there {
-                m.widened(rows.elements[order[i]][e])
-            } else {
-                0
-            }
+        let element = |order: &[usize], i: usize, e: usize| match order.get(i) {
+            None | Some(&MISSING) => 0,
+            Some(row) => m.widened(rows.elements[*row][e]),
         };
         let kind = format!("gather_{}_rows_{d}", m.dtype);
         self.gather((m, d, &kind), rows, order, (KEYS * d, 4), |i| {
-            (i / d < end).then(|| element(i / d, i % d))
+            (i / d < end).then(|| element(order, i / d, i % d))
         });
         let order = &order[..live.min(LANES)];
-        let (live, end) = (order.len(), end.min(LANES));
+        let end = end.min(LANES);
+        // Queries can be missing.
+        let mut some = order.to_vec();
+        some.iter_mut()
+            .skip(d % 5)
+            .step_by(5)
+            .for_each(|i| *i = MISSING);
         let kind = format!("gather_{}_cols{LANES}_{d}", m.dtype);
-        self.gather((m, d, &kind), rows, order, (LANES * d, 4), |i| {
-            (i % LANES < end).then(|| {
-                if i % LANES < live {
-                    element(i % LANES, i / LANES)
-                } else {
-                    0
-                }
-            })
+        self.gather((m, d, &kind), rows, &some, (LANES * d, 4), |i| {
+            (i % LANES < end).then(|| element(&some, i % LANES, i / LANES))
         });
         // Written rows are different ones.
         let mut order: Vec<usize> = order.to_vec();
