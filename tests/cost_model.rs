@@ -129,7 +129,7 @@ fn predicted_products_are_those_issued() {
     }
     println!("{found:?}");
     assert!(count >= 150, "{count}");
-    for ((least, most), bound) in found.into_iter().zip([0.93..1.09, 0.76..1.31]) {
+    for ((least, most), bound) in found.into_iter().zip([0.94..1.10, 0.76..1.31]) {
         assert!(least > bound.start && most < bound.end, "{found:?}");
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! In: sizes of tiles and kernels, the branches of a bag. Out: [`Issued`], as averages over the cells between segment boundaries. The rows
 //! of a cell are sorted by mask and cut into tiles; a tile computes a run of keys for all its rows when one of them sees the run. Of the
-//! innermost segment, which holds the cell, a causal tile steps through whole blocks of keys up to its last row: the tiles on the
-//! diagonal, padded by rows and keys. What lies outside that segment is wholly before it or wholly hidden. `tests/cost_model.rs`
+//! innermost segment, which holds the cell, a causal tile takes the keys up to its last row: the tiles on the diagonal, padded by rows
+//! and keys. What lies outside that segment is wholly before it or wholly hidden. `tests/cost_model.rs`
 //! of the tests holds the estimate against the schedule's count.
 
 use attnc_graph::{Branch, Segment};
@@ -173,16 +173,13 @@ impl CostModel {
 
     /// Keys issued to a row, and runs, of the segment `w` that holds the cell, for a tile whose last row is at place `end` of the cell.
     fn innermost(&self, w: u64, cell: f64, density: f64, end: f64) -> (f64, f64) {
-        let (grain, nk) = (self.grain.1, self.tile.1);
+        let grain = self.grain.1;
         if !self.causal {
             return (pad(w as f64 * density, grain), 1.0);
         }
         mean(w as f64 / cell, |place| {
             let before = place * cell;
-            // Whole steps up to the last row, of the keys that some row of the cell sees.
-            let seen = pad((before + end) * density, nk);
-            let all = pad((before + cell).min(w as f64) * density, grain);
-            (seen.min(all), 1.0)
+            (pad((before + end).min(w as f64) * density, grain), 1.0)
         })
     }
 

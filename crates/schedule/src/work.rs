@@ -432,11 +432,17 @@ impl Counter<'_> {
             self.work.meets += 1.0;
             let mut kb = 0;
             while kb < panel.count {
-                let first = panel.start + place(panel.residues, cell.period, kb);
-                if self.nest.causal && first > high {
+                let at = |k: i64| panel.start + place(panel.residues, cell.period, k);
+                if self.nest.causal && at(kb) > high {
                     break;
                 }
-                self.step(live, nk.min(panel.count - kb), dots);
+                let all = nk.min(panel.count - kb);
+                // Keys behind the last row are no part of the step.
+                let keys = match self.nest.causal {
+                    true => reached(all, |i| at(kb + i) <= high),
+                    false => all,
+                };
+                self.step(live, keys, dots);
                 kb += nk;
             }
         }
@@ -460,6 +466,20 @@ impl Counter<'_> {
         w.busy += (filled * k) as f64;
         w.products += (q * k * dots * i64::from(self.nest.head_dim)) as f64;
     }
+}
+
+/// How many of the numbers below `n` hold, where those that do come first.
+fn reached(n: i64, holds: impl Fn(i64) -> bool) -> i64 {
+    let (mut all, mut none) = (0, n);
+    while all < none {
+        let middle = (all + none) / 2;
+        if holds(middle) {
+            all = middle + 1;
+        } else {
+            none = middle;
+        }
+    }
+    all
 }
 
 /// Lanes by the time they take: claims take three vectors by some rows at a time, which hides the latency of a multiply-add; what is

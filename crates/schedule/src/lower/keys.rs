@@ -469,6 +469,31 @@ pub(crate) fn positions(
     c.min(count, capacity)
 }
 
+/// How many of the `live` keys at `here`, whose positions ascend and whose first one is seen, lie no further than `high`: those behind
+/// are hidden from all rows of the tile. Writes `any`.
+fn reached_keys(c: &mut Code, p: &Parts, here: Val, live: Val, high: Val) -> Val {
+    c.set(p.any, live);
+    let last = c.add(here, live);
+    let last = c.addc(last, -1);
+    let last = c.load(p.kpos, last);
+    let beyond = c.lt(high, last);
+    c.when(beyond, |c| {
+        c.upto(live, |c, i| {
+            let at = c.add(here, i);
+            let pos = c.load(p.kpos, at);
+            let seen = c.le(pos, high);
+            c.when(seen, |c| {
+                let n = c.addc(i, 1);
+                c.set(p.any, n);
+            });
+        });
+    });
+    let n = c.get(p.any);
+    let one = c.c(1);
+    let n = c.max(n, one);
+    c.min(n, live)
+}
+
 /// The steps of one tile over one panel.
 pub(crate) fn tile(c: &mut Code, p: &Parts, sweep: Sweep, panel: Panel, r0: Val, t: TileAt) {
     let Panel { at, count, .. } = panel;
@@ -518,7 +543,7 @@ pub(crate) fn tile(c: &mut Code, p: &Parts, sweep: Sweep, panel: Panel, r0: Val,
             let live_k = c.sub(count, kb);
             let live_k = c.min(live_k, nk);
             let here = c.add(at, kb);
-            let call = |c: &mut Code, mixed: Val| {
+            let call = |c: &mut Code, live_k: Val, mixed: Val| {
                 let [k, v] = panels(c, p, here);
                 let s = p.tile_state(t.lane, t.wide);
                 let keys = [
@@ -547,15 +572,16 @@ pub(crate) fn tile(c: &mut Code, p: &Parts, sweep: Sweep, panel: Panel, r0: Val,
                 let first = c.load(p.kpos, here);
                 let seen = c.le(first, high);
                 c.when(seen, |c| {
+                    let live_k = reached_keys(c, p, here, live_k, high);
                     let last = c.add(here, live_k);
                     let last = c.addc(last, -1);
                     let last = c.load(p.kpos, last);
                     let mixed = c.lt(low, last);
-                    call(c, mixed);
+                    call(c, live_k, mixed);
                 });
             } else {
                 let zero = c.c(0);
-                call(c, zero);
+                call(c, live_k, zero);
             }
         });
     });
