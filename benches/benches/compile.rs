@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! From `.attn` text to a callable kernel, cold: nothing is kept from one round to the next. Goals: 25 ms for five branches, 1 s for 16.
+//! From `.attn` text to a callable kernel, cold: nothing is kept from one round to the next; and to an object file for every target, also
+//! those that this machine does not run. Goals: 25 ms for five branches, 1 s for 16.
 
 use attnc::CpuTarget;
-use attnc::pipeline::Plan;
+use attnc::pipeline::{self, Choices, Plan};
 use attnc_benches::{Case, compile};
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -22,7 +23,24 @@ fn benches(c: &mut Criterion) {
             });
         }
     }
+    for dtype in ["f32", "bf16"] {
+        let case = Case::c2(&format!("C2-{dtype}"), &format!("dtype = {dtype}"));
+        for target in CpuTarget::ALL {
+            group.bench_function(format!("{}/object/{}", case.name, target.name()), |b| {
+                b.iter(|| object(&case, target))
+            });
+        }
+    }
     group.finish();
+}
+
+/// From text to the bytes of an object file.
+fn object(case: &Case, target: CpuTarget) -> Vec<u8> {
+    let choices = Choices::new(target.name());
+    let graph = pipeline::graph(&case.operator()).expect("a graph");
+    let fused = pipeline::fuse(&graph, &choices).expect("a plan");
+    let cores = pipeline::tiles(&fused.graph, &choices).expect("programs");
+    pipeline::object("bench", &cores).expect("an object")
 }
 
 criterion_group!(all, benches);
