@@ -12,6 +12,7 @@ use attnc::pipeline::{self, Choices, Plan};
 use attnc::{Backend, Inputs, Signature};
 use attnc_codegen_cpu::{CpuTarget, Detect, Family, Jit, Level, Program, compile};
 use attnc_runtime::{Launch, Workers};
+use attnc_schedule::Schedule;
 use attnc_spec::Operator;
 use attnc_tensor::measure::frobenius;
 use attnc_tensor::{DType, Tensor};
@@ -40,6 +41,15 @@ fn check(target: CpuTarget, plan: Plan, c: &Case) -> Result<Done, String> {
     let done = done.map_err(|e| format!("{engine:?}: {e}"))?;
     engine.judge(c, &x, &done.outcome)?;
     let level = done.level.ok_or("no body")?;
+    let (issued, counted) = (
+        done.outcome.executed.madds,
+        counted(target, plan, c, level)?,
+    );
+    if issued as f64 != counted {
+        return Err(format!(
+            "{engine:?}: {level:?} issues {issued}, {counted} are counted"
+        ));
+    }
     if level.here() {
         let program = engine.program(c, Detect::Told(level.needs()))?;
         let want = native(&program, &c.op, &x)?;
@@ -51,6 +61,21 @@ fn check(target: CpuTarget, plan: Plan, c: &Case) -> Result<Done, String> {
         }
     }
     Ok(done)
+}
+
+/// The multiply-adds that the schedule of this level says will be issued.
+fn counted(target: CpuTarget, plan: Plan, c: &Case, level: Level) -> Result<f64, String> {
+    let choices = Choices {
+        plan,
+        ..Choices::new(target.name())
+    };
+    let graph = pipeline::graph(&c.op).map_err(|e| e.to_string())?;
+    let fused = pipeline::fuse(&graph, &choices).map_err(|e| e.to_string())?;
+    let (nest, all) = pipeline::schedules(&fused.graph, &choices).map_err(|e| e.to_string())?;
+    let of_level = |s: &&Schedule| target.levels_of(s.panels).contains(&level);
+    let sched = all.iter().rfind(of_level).ok_or("no schedule")?;
+    let work = attnc_schedule::work(&nest, sched, c.seq_len as u64, u64::MAX);
+    Ok(work.products * c.batch as f64)
 }
 
 /// `out` and `lse` of a program in this process.

@@ -7,22 +7,26 @@ use std::cell::Cell;
 
 use attnc::pipeline::{self, Choices, Plan, Sizes};
 use attnc::{Backend, Compiler, CpuTarget, Inputs, Signature, Source, VerifyOptions};
+use attnc_tensor::DType;
 use attnc_tests::random::{Case, cases};
 use rand::{RngExt, SeedableRng};
 
-/// Sizes within the limits, from small to beyond what pays.
-fn sizes(seed: u64, target: CpuTarget) -> Sizes {
+/// Sizes within the limits, from small to beyond what pays. Kernels of pairs take a panel a step.
+fn sizes(seed: u64, target: CpuTarget, dtype: DType) -> Sizes {
+    let pairs = target == CpuTarget::X86_64Amx && dtype == DType::Bf16;
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     let step = match target {
+        _ if pairs => 32,
         CpuTarget::X86_64V3 | CpuTarget::X86_64V4 | CpuTarget::X86_64Amx => 8,
         CpuTarget::X86_64 | CpuTarget::Aarch64 => 5,
     };
     let mq = 8 * rng.random_range(1..=12u32);
     let nk = step * rng.random_range(1..=24u32);
+    let panel = nk * rng.random_range(1..=5u32);
     Sizes {
         mq,
         nk,
-        panel: nk * rng.random_range(1..=5u32),
+        panel: if pairs { nk } else { panel },
         chunk: rng.random_range(1..=3000u32),
         rows: mq * rng.random_range(1..=12u32),
         slots: rng.random_range(1..=70u32),
@@ -52,7 +56,9 @@ fn check(c: &Case, target: CpuTarget, choices: &Choices) -> Result<(), String> {
     }
     let graph = pipeline::graph(&c.op).map_err(|e| told(&e))?;
     let fused = pipeline::fuse(&graph, choices).map_err(|e| told(&e))?;
-    let work = pipeline::work(&fused.graph, choices, n, u64::MAX).map_err(|e| told(&e))?;
+    let (nest, all) = pipeline::schedules(&fused.graph, choices).map_err(|e| told(&e))?;
+    let sched = pipeline::running(target.name(), all);
+    let work = attnc_schedule::work(&nest, &sched, n, u64::MAX);
     let counted = work.products * batch as f64;
     if counted != y.executed.madds as f64 {
         let found = y.executed.madds;
@@ -67,7 +73,7 @@ fn every_schedule_is_right_and_issues_what_is_counted() {
     cases(60, 2500, |c| {
         for target in CpuTarget::ALL.into_iter().filter(|t| t.runs_here()) {
             for plan in [Plan::Share, Plan::Each] {
-                for sizes in [None, Some(sizes(c.seed, target))] {
+                for sizes in [None, Some(sizes(c.seed, target, c.op.dtype))] {
                     let choices = Choices {
                         plan,
                         sizes,
@@ -89,7 +95,7 @@ fn a_softmax_left_whole_is_counted_too() {
         for target in CpuTarget::ALL.into_iter().filter(|t| t.runs_here()) {
             let choices = Choices {
                 without: vec!["flash".to_owned()],
-                sizes: Some(sizes(c.seed, target)),
+                sizes: Some(sizes(c.seed, target, c.op.dtype)),
                 ..Choices::new(target.name())
             };
             check(c, target, &choices)?;

@@ -97,8 +97,8 @@ pub fn fuse(graph: &OpGraph, choices: &Choices) -> Result<Optimized, CompileErro
 /// Sharing is decided by products padded to the target's tiles, and in them to what its kernels compute in multiples of.
 fn cost_model(graph: &OpGraph, choices: &Choices, nominal_n: u64) -> CostModel {
     let h = graph.header();
-    let (lanes, keys) = Schedule::grain(&choices.target);
     let sched = Schedule::plain(&choices.target, h.head_dim, h.dtype, 1);
+    let (lanes, keys) = sched.grain();
     CostModel {
         grain: (u64::from(lanes), u64::from(keys)),
         tile: (u64::from(sched.mq), u64::from(sched.nk)),
@@ -140,6 +140,16 @@ pub fn work(
 ) -> Result<Work, CompileError> {
     let (nest, sched) = schedule(fused, choices)?;
     Ok(attnc_schedule::work(&nest, &sched, seq_len, limit))
+}
+
+/// Of the schedules of a target, as [`schedules`] yields them, the one that this machine runs; the first where it runs none.
+pub fn running(target: &str, mut all: Vec<Schedule>) -> Schedule {
+    let runs = |s: &Schedule| {
+        let target = CpuTarget::of_name(target);
+        target.is_some_and(|t| t.levels_of(s.panels).iter().any(|l| l.here()))
+    };
+    let best = all.iter().rposition(runs).unwrap_or(0);
+    all.swap_remove(best)
 }
 
 /// fused graph -> core program, under [`schedule`].

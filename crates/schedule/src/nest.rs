@@ -6,7 +6,7 @@
 
 use attnc_tensor::DType;
 use attnc_tile::core::{KEY_STEP, Layout, QUERY_STEP, Space};
-use attnc_tile::step::{PAIRS, Panels};
+use attnc_tile::step::{Extents, PAIR_LANES, PAIRS, Panels};
 
 /// A segment length that exceeds every sequence: `segment = whole`.
 pub const WHOLE: i64 = 1 << 50;
@@ -232,25 +232,32 @@ impl Schedule {
         }
     }
 
-    /// Lanes and keys that the kernels of a target compute in multiples of. By products padded to these rewriting decides whether
+    /// Lanes and keys that the kernels of the schedule compute in multiples of. By products padded to these rewriting decides whether
     /// sharing pays.
-    pub fn grain(target: &str) -> (u32, u32) {
-        match target {
-            "x86_64-v3" => (8, 4),
-            "x86_64-v4" | "x86_64-amx" => (16, 8),
+    pub fn grain(&self) -> (u32, u32) {
+        match (self.target.as_str(), self.panels) {
+            (_, Panels::Half) => (PAIR_LANES, PAIRS),
+            ("x86_64-v3", Panels::Float) => (8, 4),
+            ("x86_64-v4" | "x86_64-amx", Panels::Float) => (16, 8),
             _ => (QUERY_STEP, KEY_STEP),
         }
     }
 
-    /// Whether `step` is assembled for vectors of the target's own width, in register tiles of three of them: tiles are whole vectors,
-    /// and their scores leave it a KiB to work in.
-    pub(crate) fn assembled(&self) -> bool {
-        let (lanes, _) = Schedule::grain(&self.target);
-        matches!(
-            self.target.as_str(),
-            "x86_64-v3" | "x86_64-v4" | "x86_64-amx"
-        ) && self.mq.is_multiple_of(lanes)
-            && 4 * self.mq * self.nk >= 1 << 10
+    /// Whether `step` is assembled: over floats for vectors of the target's own width, in register tiles of three of them, where tiles are
+    /// whole vectors and their scores leave it a KiB to work in; over pairs where these say so.
+    pub(crate) fn assembled(&self, head_dim: u32) -> bool {
+        let (mq, nk, panels) = (self.mq, self.nk, self.panels);
+        let wide = ["x86_64-v3", "x86_64-v4", "x86_64-amx"].contains(&self.target.as_str());
+        let extents = Extents {
+            mq,
+            nk,
+            head_dim,
+            panels,
+        };
+        wide && match panels {
+            Panels::Float => mq.is_multiple_of(self.grain().0) && 4 * mq * nk >= 1 << 10,
+            Panels::Half => extents.suits_pairs(),
+        }
     }
 
     /// The default of a target for heads of a size, for operators of `branches` branches whose states need no more than others'.

@@ -117,7 +117,7 @@ pub fn work(nest: &Nest, sched: &Schedule, seq_len: u64, limit: u64) -> Work {
     if n == 0 {
         return Work::default();
     }
-    let (lanes, keys) = Schedule::grain(&sched.target);
+    let (lanes, keys) = sched.grain();
     let mut counter = Counter {
         nest,
         sched,
@@ -451,7 +451,7 @@ impl Counter<'_> {
     fn step(&mut self, live: i64, keys: i64, dots: i64) {
         let pad = |x: i64, step: i64| (x + step - 1) / step * step;
         // The first of two sweeps is never assembled.
-        let assembled = dots > 1 && self.sched.assembled();
+        let assembled = dots > 1 && self.sched.assembled(self.nest.head_dim);
         let (lanes, step) = if assembled || self.sched.warps > 1 {
             self.grain
         } else {

@@ -63,8 +63,19 @@ impl Panels {
 
 /// Elements of a half row that matrix instructions take at a time.
 pub const PAIRS: u32 = 32;
+/// Queries that assembled kernels over half panels take at a time.
+pub const PAIR_LANES: u32 = 16;
+/// Scores of a step from which on its temporaries have room for what assembled kernels over half panels keep there.
+const PAIR_ROOM: u32 = 4096;
 
 impl Extents {
+    /// Whether assembled kernels over half panels take such a step; what counts products asks the same.
+    pub fn suits_pairs(self) -> bool {
+        self.mq.is_multiple_of(PAIR_LANES)
+            && self.nk.is_multiple_of(PAIRS)
+            && self.mq * self.nk >= PAIR_ROOM
+    }
+
     fn panel(self, layout: Layout) -> TileTy {
         match self.panels {
             Panels::Float => KEYS,

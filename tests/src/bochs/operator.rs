@@ -129,9 +129,19 @@ pub fn forward(
         out: tensor(op.dtype.into(), ran.bytes(out), &rows),
         lse: tensor(Storage::F32, ran.bytes(lse), &sums),
         run_ms: Vec::new(),
-        executed: Executed::default(),
+        executed: Executed {
+            madds: counted(ran.bytes(workspace), program),
+            ..Executed::default()
+        },
     };
     Ok(Done { outcome, level })
+}
+
+/// The multiply-adds that a launch left in its workspace.
+fn counted(workspace: &[u8], program: &Program) -> u128 {
+    let at = program.layout().counter as usize;
+    let bytes = workspace[at..at + 8].try_into();
+    u128::from(bytes.map_or(0, u64::from_le_bytes))
 }
 
 /// A tensor of these bytes.

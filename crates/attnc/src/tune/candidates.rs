@@ -6,9 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use attnc_codegen_cpu::CpuTarget;
 use attnc_graph::OpGraph;
-use attnc_schedule::{Panels, Schedule};
+use attnc_schedule::Panels;
 use attnc_spec::Operator;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -41,16 +40,6 @@ impl Candidate {
             ..Choices::new(target)
         }
     }
-}
-
-/// The schedule that is searched around: of a target's the one that this machine runs; the first where it runs none.
-fn running(target: &str, mut all: Vec<Schedule>) -> Schedule {
-    let runs = |s: &Schedule| {
-        let target = CpuTarget::of_name(target);
-        target.is_some_and(|t| t.levels_of(s.panels).iter().any(|l| l.here()))
-    };
-    let best = all.iter().rposition(runs).unwrap_or(0);
-    all.swap_remove(best)
 }
 
 /// Values of one size beside the default.
@@ -130,7 +119,7 @@ pub fn candidates(
             ..Choices::new(target)
         };
         let (nest, all) = pipeline::schedules(&fused, &own)?;
-        let sched = running(target, all);
+        let sched = pipeline::running(target, all);
         let default = sched.sizes();
         let options = options(target, sched.panels, default);
         let at = [

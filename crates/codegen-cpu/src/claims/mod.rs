@@ -84,7 +84,7 @@ fn of_pairs(level: Level, p: &Parameters, key_step: u32) -> Result<Option<Claim>
         Level::V4Bf16 => Engine::Pairs,
         Level::Amx => Engine::Tiles,
     };
-    if !key_step.is_multiple_of(half::KEY_STEP) || !half::claims(p, engine) {
+    if !key_step.is_multiple_of(half::KEY_STEP) || !half::claims(p) {
         return Ok(None);
     }
     let (bytes, portable) = half::emit(p, engine)?;

@@ -49,7 +49,7 @@ impl Step<'_> {
 
     /// All blocks but a last one of at most 32 keys, with which it goes on at `last`; at `done` where there is none.
     pub(super) fn columns(&mut self, last: CodeLabel, done: CodeLabel) -> Result<(), IcedError> {
-        let next = BLOCK as i32 * pitch(self.p) as i32 * 2;
+        let next = BLOCK as i32 * pitch(self.p.extents) as i32 * 2;
         let of = |column, values, keys| Products {
             column,
             values,
@@ -134,7 +134,7 @@ impl Step<'_> {
         let p = self.p;
         let (lanes, row) = (self.lanes, self.row);
         self.asm.scalar(|a| {
-            a.mov(KEY_ROW, i64::from(pitch(p)) * 2)?;
+            a.mov(KEY_ROW, i64::from(pitch(p.extents)) * 2)?;
             a.mov(LANE_ROW, i64::from(lanes))?;
             a.mov(SCORE_ROW, i64::from(row))?;
             a.mov(VALUE_ROW, i64::from(p.extents.nk) * 2)
@@ -180,13 +180,13 @@ impl Step<'_> {
             });
         }
         if let Some(keys) = x.keys {
-            let bytes = pitch(self.p) as i32 * 2;
+            let bytes = pitch(self.p.extents) as i32 * 2;
             let (k, q, s) = (
                 matrix(K, KEY_ROW),
                 matrix(Q, LANE_ROW),
                 matrix(SCORES, SCORE_ROW),
             );
-            let chunks = (pitch(self.p) / KEY_STEP) as i32;
+            let chunks = (pitch(self.p.extents) / KEY_STEP) as i32;
             self.asm.scalar(|a| {
                 for sum in sums {
                     a.tilezero(sum)?;

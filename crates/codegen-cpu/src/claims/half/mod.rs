@@ -24,7 +24,7 @@ mod pairs;
 mod softmax;
 mod tiles;
 
-use attnc_tile::step::Parameters;
+use attnc_tile::step::{Extents, PAIR_LANES, PAIRS, Parameters};
 use iced_x86::IcedError;
 use iced_x86::code_asm::{
     AsmRegister64, qword_ptr, r8, r9, r10, r11, r12, r13, r14, r15, rax, rbp, rbx, rcx, rdi, rdx,
@@ -58,11 +58,11 @@ const POSITIONS: i32 = 16;
 const COUNTER: i32 = 24;
 
 /// Lanes of a vector.
-pub(crate) const LANES: u32 = 16;
+pub(crate) const LANES: u32 = PAIR_LANES;
 /// Keys of a block.
 const BLOCK: u32 = 64;
 /// Keys of the last block where they are enough; elements of a matrix tile's row.
-pub(crate) const KEY_STEP: u32 = 32;
+pub(crate) const KEY_STEP: u32 = PAIRS;
 /// What multiplies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -105,7 +105,7 @@ const CONSTANTS: i32 = 64;
 const SCRATCH_BYTES: i32 = 1024;
 
 impl Room {
-    fn of(p: &Parameters, engine: Engine) -> Room {
+    fn of(e: Extents, engine: Engine) -> Room {
         let row = row(engine);
         let weights = BLOCK as i32 * row;
         let scratch = weights + BLOCK as i32 / 2 * row;
@@ -114,9 +114,14 @@ impl Room {
             weights,
             scratch,
             queries,
-            end: queries + (pitch(p) * p.extents.mq * 2) as i32,
+            end: queries + (pitch(e) * e.mq * 2) as i32,
         }
     }
+}
+
+/// Bytes of `s`, `vis` and `pv`.
+fn temporaries(e: Extents) -> u32 {
+    (2 * e.nk + e.head_dim) * e.mq * 4
 }
 
 /// Bytes of a row of scores, and of a row of pairs of weights.
@@ -125,17 +130,13 @@ fn row(engine: Engine) -> i32 {
 }
 
 /// Elements from one row of packed keys to the next.
-fn pitch(p: &Parameters) -> u32 {
-    p.extents.head_dim.next_multiple_of(KEY_STEP)
+fn pitch(e: Extents) -> u32 {
+    e.head_dim.next_multiple_of(KEY_STEP)
 }
 
-/// Whether there is a claim: whole vectors, whole tiles, and room in the temporaries `s`, `vis` and `pv`.
-pub(crate) fn claims(p: &Parameters, engine: Engine) -> bool {
-    let e = p.extents;
-    let temporaries = (2 * e.nk + e.head_dim) * e.mq * 4;
-    e.mq.is_multiple_of(LANES)
-        && e.nk.is_multiple_of(KEY_STEP)
-        && Room::of(p, engine).end as u32 <= temporaries
+/// Whether there is a claim. The temporaries `s`, `vis` and `pv` then have room for [`Room`].
+pub(crate) fn claims(p: &Parameters) -> bool {
+    p.extents.suits_pairs()
 }
 
 /// One claim under construction.
@@ -164,7 +165,8 @@ pub(crate) fn emit(p: &Parameters, engine: Engine) -> Result<(Vec<u8>, u32), Ice
 
 fn body(p: &Parameters, engine: Engine) -> Result<Vec<u8>, IcedError> {
     let mut asm = Asm::new(Width::Zmm)?;
-    let room = Room::of(p, engine);
+    let room = Room::of(p.extents, engine);
+    debug_assert!(room.end as u32 <= temporaries(p.extents));
     frame::enter(&mut asm);
     asm.scalar(|a| {
         a.mov(SCORES, qword_ptr(rsp + TEMPS))?;
@@ -217,7 +219,7 @@ impl Step<'_> {
             a.add(groups, LANES as i32 - 1)?;
             a.shr(groups, LANES.trailing_zeros())
         });
-        let rows = pitch(self.p) as i32 / 2;
+        let rows = pitch(self.p.extents) as i32 / 2;
         self.asm.repeat(groups, |asm| {
             if dim > 1 {
                 asm.scalar(|a| a.mov(count, i64::from(dim / 2)));
@@ -314,7 +316,7 @@ impl Step<'_> {
 
     /// Goes on to the next block: keys, values, positions; the flags say whether keys are left.
     fn next_block(&mut self) {
-        let keys = BLOCK as i32 * pitch(self.p) as i32 * 2;
+        let keys = BLOCK as i32 * pitch(self.p.extents) as i32 * 2;
         self.asm.scalar(|a| {
             a.add(K, keys)?;
             a.add(VALUES, BLOCK as i32 * 2)?;
@@ -337,5 +339,38 @@ impl Step<'_> {
             Engine::Pairs => self.values_by_pairs(n, keys),
             Engine::Tiles => self.values_by_tiles(n, keys),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use attnc_tile::step::Panels;
+
+    #[test]
+    fn a_claim_has_room_in_the_temporaries() {
+        let mut claimed = 0;
+        for engine in [Engine::Pairs, Engine::Tiles] {
+            for (mq, nk) in (1..=16).flat_map(|q| (1..=16).map(move |k| (q * 16, k * 32))) {
+                for head_dim in 1..=256 {
+                    let panels = Panels::Half;
+                    let e = Extents {
+                        mq,
+                        nk,
+                        head_dim,
+                        panels,
+                    };
+                    let temporaries = (2 * nk + head_dim) * mq * 4;
+                    if e.suits_pairs() {
+                        claimed += 1;
+                        assert!(
+                            Room::of(e, engine).end as u32 <= temporaries,
+                            "{engine:?} {e:?}"
+                        );
+                    }
+                }
+            }
+        }
+        assert!(claimed > 100_000, "{claimed}");
     }
 }

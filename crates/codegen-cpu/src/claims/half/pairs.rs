@@ -67,7 +67,7 @@ impl Step<'_> {
     /// S = K Q^T.
     pub(super) fn scores_by_pairs(&mut self, n: u8, keys: u32) {
         let (key, to, left, lanes) = (rax, r10, r11, r14);
-        let width = pitch(self.p);
+        let width = pitch(self.p.extents);
         let bytes = width as i32 * 2;
         let stride = self.lanes;
         self.asm.scalar(|a| {

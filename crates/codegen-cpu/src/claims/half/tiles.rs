@@ -140,7 +140,7 @@ impl Step<'_> {
     pub(super) fn scores_by_tiles(&mut self, n: u8, keys: u32) {
         let matrix = |base, stride| Matrix { base, stride };
         let (k, q, s) = (matrix(K, rax), matrix(Q, r10), matrix(SCORES, r11));
-        let (bytes, lanes, row) = (pitch(self.p) as i32 * 2, self.lanes, self.row);
+        let (bytes, lanes, row) = (pitch(self.p.extents) as i32 * 2, self.lanes, self.row);
         self.asm.scalar(|a| {
             a.mov(rax, i64::from(bytes))?;
             a.mov(r10, i64::from(lanes))?;
@@ -155,7 +155,7 @@ impl Step<'_> {
                     self.asm.scalar(|a| a.tilezero(roles.sum(i, j)));
                 }
             }
-            let chunks = (pitch(self.p) / KEY_STEP) as i32;
+            let chunks = (pitch(self.p.extents) / KEY_STEP) as i32;
             self.products(
                 roles,
                 (rows, n, chunks),
