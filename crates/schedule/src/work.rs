@@ -3,7 +3,7 @@
 //!
 //! In: a nest, a schedule, N. Out: [`Work`]. The loops are those of `lower`, told by class instead of by row: the rows of a tile and the
 //! keys of a panel are arithmetic sequences by class, so that a tile meets a panel in a few operations. Products come out exactly as
-//! a launch counts them (`tests/work.rs` of the tests compares them); packed panels as one worker packs them. Beyond a limit of
+//! a launch counts them (`tests/schedules.rs` of the tests compares them); packed panels as one worker packs them. Beyond a limit of
 //! such meetings tasks are sampled evenly.
 
 use std::ops::Range;
