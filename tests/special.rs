@@ -11,21 +11,8 @@ use attnc_tensor::{DType, Tensor, View};
 use attnc_tests::engines::Engine;
 use attnc_tests::random::{Case, cases};
 
-/// Puts `what` into every element of some token of `t` `[B, N, H, D]`.
-fn damage(t: &mut Tensor, token: usize, what: f32) {
-    let shape = t.shape().to_vec();
-    let mut view = t.view_mut();
-    for b in 0..shape[0] {
-        for h in 0..shape[2] {
-            for d in 0..shape[3] {
-                view.set(&[b, token, h, d], f64::from(what));
-            }
-        }
-    }
-}
-
-/// Multiplies all elements of some tokens of `t` `[B, N, H, D]`.
-fn scale(t: &mut Tensor, tokens: impl RangeBounds<usize>, by: f64) {
+/// Changes every element of some tokens of `t` `[B, N, H, D]`.
+fn change(t: &mut Tensor, tokens: impl RangeBounds<usize>, to: impl Fn(f64) -> f64) {
     let shape = t.shape().to_vec();
     let old = t.clone();
     let mut view = t.view_mut();
@@ -34,14 +21,38 @@ fn scale(t: &mut Tensor, tokens: impl RangeBounds<usize>, by: f64) {
             for h in 0..shape[2] {
                 for d in 0..shape[3] {
                     let at = [b, n, h, d];
-                    view.set(&at, old.view().get(&at) * by);
+                    view.set(&at, to(old.view().get(&at)));
                 }
             }
         }
     }
 }
 
-/// Runs the case with one damaged token at a time and judges every row.
+/// Puts `what` into every element of some token.
+fn damage(t: &mut Tensor, token: usize, what: f32) {
+    change(t, token..=token, |_| f64::from(what));
+}
+
+/// Multiplies all elements of some tokens.
+fn scale(t: &mut Tensor, tokens: impl RangeBounds<usize>, by: f64) {
+    change(t, tokens, |x| x * by);
+}
+
+/// Judges every row of every engine under both plans.
+fn judge(c: &Case, x: &Inputs, what: &str) -> Result<(), String> {
+    for plan in [Plan::Each, Plan::Share] {
+        let mut engines = Engine::machine_code(Some(plan), 2);
+        engines.push(Engine::new(Backend::InterpTile, Some(plan), 2));
+        for engine in engines {
+            let got = engine.run(c, x)?;
+            let judged = engine.judge(c, x, &got);
+            judged.map_err(|e| format!("{what}: {e}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs the case with one damaged token at a time.
 fn check(c: &Case) -> Result<(), String> {
     let s = Signature::from(&c.op);
     let token = c.seed as usize * 7 % c.seq_len;
@@ -50,16 +61,7 @@ fn check(c: &Case) -> Result<(), String> {
             let mut x = Inputs::generate(&s, c.batch as u64, c.seq_len as u64, c.seed)
                 .map_err(|e| e.to_string())?;
             damage(if value { &mut x.v } else { &mut x.k }, token, what);
-            for plan in [Plan::Each, Plan::Share] {
-                let mut engines = Engine::machine_code(Some(plan), 2);
-                engines.push(Engine::new(Backend::InterpTile, Some(plan), 2));
-                for engine in engines {
-                    let got = engine.run(c, &x)?;
-                    engine
-                        .judge(c, &x, &got)
-                        .map_err(|e| format!("{what} at {token}, value {value}: {e}"))?;
-                }
-            }
+            judge(c, &x, &format!("{what} at {token}, value {value}"))?;
         }
     }
     Ok(())
@@ -121,18 +123,8 @@ fn steep_scores_of_a_few_rows_or_one_key_leave_the_rest_right() {
             let first = seed * 13 % n;
             scale(&mut rows.q, first..first + 1 + seed % 20, by);
             scale(&mut key.k, seed * 7 % n..=seed * 7 % n, by);
-            for (x, what) in [(rows, "rows"), (key, "key")] {
-                for plan in [Plan::Each, Plan::Share] {
-                    let mut engines = Engine::machine_code(Some(plan), 2);
-                    engines.push(Engine::new(Backend::InterpTile, Some(plan), 2));
-                    for engine in engines {
-                        let got = engine.run(c, &x)?;
-                        engine
-                            .judge(c, &x, &got)
-                            .map_err(|e| format!("{what} times {by}: {e}"))?;
-                    }
-                }
-            }
+            judge(c, &rows, &format!("rows times {by}"))?;
+            judge(c, &key, &format!("a key times {by}"))?;
         }
         Ok(())
     });

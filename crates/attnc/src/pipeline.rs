@@ -101,7 +101,7 @@ fn cost_model(graph: &OpGraph, choices: &Choices, nominal_n: u64) -> CostModel {
     let (lanes, keys) = sched.grain();
     CostModel {
         grain: (u64::from(lanes), u64::from(keys)),
-        tile: (u64::from(sched.mq), u64::from(sched.nk)),
+        tile: u64::from(sched.mq),
         chunk: u64::from(sched.chunk),
         head_dim: u64::from(h.head_dim),
         causal: h.causal,

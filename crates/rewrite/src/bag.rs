@@ -14,8 +14,8 @@ use attnc_graph::{Branch, Segment};
 pub struct CostModel {
     /// Rows and keys that kernels compute in multiples of.
     pub grain: (u64, u64),
-    /// Rows of a tile and keys of a step.
-    pub tile: (u64, u64),
+    /// Rows of a tile.
+    pub tile: u64,
     /// Rows of a task.
     pub chunk: u64,
     /// D.
@@ -94,7 +94,7 @@ impl CostModel {
             begins.push(begins[begins.len() - 1] + count);
         }
         let all = begins[rows.len()];
-        let mq = self.tile.0 as f64;
+        let mq = self.tile as f64;
         let mut tiles = Vec::new();
         let mut class = 0;
         let mut at = 0.0;

@@ -31,7 +31,7 @@ fn operator(branches: &[(u64, u64)], profile: Profile) -> Operator {
 fn options(plan: Plan) -> Options {
     let cost = CostModel {
         grain: (8, 5),
-        tile: (32, 80),
+        tile: 32,
         chunk: 2048,
         head_dim: 64,
         causal: false,
