@@ -12,7 +12,7 @@
 use attnc_tile::step::Parameters;
 use iced_x86::IcedError;
 use iced_x86::code_asm::{
-    AsmRegister64, qword_ptr, r8, r9, r10, r11, r12, r13, r14, r15, rax, rbp, rbx, rcx, rdi, rdx,
+    AsmRegister64, ptr, qword_ptr, r8, r9, r10, r11, r12, r13, r14, r15, rax, rbp, rbx, rcx, rdi, rdx,
     rsi, rsp,
 };
 
@@ -34,6 +34,8 @@ const SCRATCH: AsmRegister64 = r15;
 
 /// Keys whose rows the passes may read beyond the live ones: zeros.
 pub(crate) const KEY_STEP: u32 = 8;
+/// Bytes of a line of the caches.
+const LINE: usize = 64;
 /// Contracted elements a round of the inner loops.
 const UNROLL: u32 = 4;
 /// Offsets in the scratch memory: a vector a lane group of maxima, which make room for t - m, then of corrections, then constants.
@@ -186,7 +188,8 @@ impl Step<'_> {
         let (rows, dim, pitch) = (rows(self.asm.width), self.p.extents.head_dim, self.pitch);
         let row = dim as i32 * 4;
         let rounds = dim / UNROLL;
-        let (key, to, left, lanes, count) = (rax, r10, r11, r13, r14);
+        let (key, to, ahead, lanes, count) = (rax, r10, r11, r13, r14);
+        let left = || qword_ptr(rsp);
         self.asm.constant(V(0), f32::NEG_INFINITY.to_bits());
         for v in 0..n {
             let slot = at(SCRATCH, MAXIMA + self.vector(v));
@@ -195,7 +198,8 @@ impl Step<'_> {
         self.asm.scalar(|a| {
             a.mov(key, K)?;
             a.mov(to, SCORES)?;
-            a.mov(left, KEYS)
+            a.xor(ahead, ahead)?;
+            a.mov(left(), KEYS)
         });
         let [mut top, mut tail, mut done] = std::array::from_fn(|_| self.asm.label());
         self.asm.bind(&mut top);
@@ -213,6 +217,7 @@ impl Step<'_> {
             for u in 0..UNROLL as i32 {
                 self.round(n, rows, (lanes, u * pitch), (key, u * 4, row));
             }
+            self.request(ahead);
             self.asm.scalar(|a| {
                 a.add(lanes, UNROLL as i32 * pitch)?;
                 a.add(key, UNROLL as i32 * 4)?;
@@ -223,8 +228,14 @@ impl Step<'_> {
         for u in 0..(dim % UNROLL) as i32 {
             self.round(n, rows, (lanes, u * pitch), (key, u * 4, row));
         }
-        self.asm
-            .scalar(|a| a.add(key, rows as i32 * row - (rounds * UNROLL) as i32 * 4));
+        self.asm.scalar(|a| {
+            a.add(key, rows as i32 * row - (rounds * UNROLL) as i32 * 4)?;
+            // What the rounds left out of the rows of a register tile.
+            match rows * (dim % UNROLL) * 4 {
+                0 => Ok(()),
+                rest => a.add(ahead, rest as i32),
+            }
+        });
         for i in 0..rows {
             for v in 0..n {
                 let (slot, acc) = (at(to, i as i32 * pitch + self.vector(v)), self.acc(n, i, v));
@@ -232,7 +243,7 @@ impl Step<'_> {
             }
         }
         self.asm.scalar(|a| {
-            a.cmp(left, rows as i32)?;
+            a.cmp(left(), rows as i32)?;
             a.jl(tail)
         });
         let most = |v: u8| V(rows as u8 * n + v);
@@ -247,7 +258,7 @@ impl Step<'_> {
         }
         self.asm.scalar(|a| {
             a.add(to, rows as i32 * pitch)?;
-            a.sub(left, rows as i32)?;
+            a.sub(left(), rows as i32)?;
             a.jnz(top)?;
             a.jmp(done)
         });
@@ -258,7 +269,8 @@ impl Step<'_> {
             self.asm.load(most(v), at(SCRATCH, slot));
         }
         let offsets: Vec<i32> = (0..n).map(|v| self.vector(v)).collect();
-        self.asm.repeat(left, |asm| {
+        self.asm.scalar(|a| a.mov(ahead, left()));
+        self.asm.repeat(ahead, |asm| {
             for (v, off) in (0..n).zip(&offsets) {
                 asm.max(most(v), most(v), Operand::Mem(to, *off));
             }
@@ -269,6 +281,20 @@ impl Step<'_> {
             self.asm.store(at(SCRATCH, slot), most(v));
         }
         self.asm.bind(&mut done);
+    }
+
+    /// Asks for lines of this step's values and of the next step's keys, as far on as the bytes of a round's share of both: by the last
+    /// round the first-level cache holds what comes next. Nothing faults where there is no next step.
+    fn request(&mut self, ahead: AsmRegister64) {
+        let share = (rows(self.asm.width) * UNROLL) as i32 * 4;
+        let keys = (self.p.extents.nk * self.p.extents.head_dim * 4) as i32;
+        self.asm.scalar(|a| {
+            for off in (0..share).step_by(LINE) {
+                a.prefetcht0(ptr(VALUES + ahead + off))?;
+                a.prefetcht0(ptr(K + ahead + (keys + off)))?;
+            }
+            a.add(ahead, share)
+        });
     }
 
     /// Causal, `mixed`: scores of keys behind their query become -inf, and the maxima anew.
