@@ -60,8 +60,8 @@ impl Engine {
         }
     }
 
-    /// Every engine that computes: the graph interpreter unfused and fused, the tile interpreter under the schedules of a CPU and of a
-    /// GPU, and machine code, all shared and branch by branch.
+    /// Every engine that computes: the graph interpreter unfused and fused, the tile interpreter under the schedules of the narrowest and
+    /// the widest CPU and of a GPU, and machine code; all shared and branch by branch, but the widest CPU's shared only.
     pub fn all() -> Vec<Engine> {
         let mut all = vec![Engine::new(Backend::InterpGraph, None, 1)];
         for plan in [Plan::Share, Plan::Each] {
@@ -73,6 +73,10 @@ impl Engine {
             });
             all.extend(Engine::machine_code(Some(plan), 2));
         }
+        all.push(Engine {
+            target: "x86_64-amx",
+            ..Engine::new(Backend::InterpTile, Some(Plan::Share), 2)
+        });
         all
     }
 
