@@ -86,7 +86,7 @@ fn measure(target: CpuTarget, in_earnest: bool) {
     let calls = if in_earnest { ROUNDS } else { 1 };
     let ceilings = turns.run(calls);
     let mut lines = float.lines(&turns, ceilings.most);
-    for cases in half {
+    if let Some(cases) = half {
         // The goals, and the ceiling, are of f32.
         let bare = |mut line: Line| {
             line.figures.iter_mut().for_each(|f| f.goal = None);
