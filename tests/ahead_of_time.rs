@@ -591,7 +591,7 @@ fn a_build_that_fails_says_why_and_leaves_nothing_behind() {
     fs::write(at("file"), "before").expect("can be written");
     fs::write(
         at("fast.attn"),
-        "attention a { heads = 2, head_dim = 4, dtype = bf16, precision = fast, branch { segment = 4 } }\n",
+        "attention a { heads = 2, head_dim = 4, precision = fast, branch { segment = 4 } }\n",
     )
     .expect("can be written");
     fs::write(at("none.attn"), "let a = 1\nlet b = a\n").expect("can be written");
@@ -609,7 +609,7 @@ fn a_build_that_fails_says_why_and_leaves_nothing_behind() {
         ("ops.attn", "new", &["--bundle", "../x"], 2, "../x"),
         ("ops.attn", "new", &["--bundle", ""], 2, "bundle"),
         ("ops.attn", "new", &["--name", "three"], 1, "three"),
-        ("fast.attn", "new", &[], 1, "precision = fast"),
+        ("fast.attn", "new", &[], 1, "let `dtype` be `bf16` or `f16`"),
         ("none.attn", "new", &[], 1, "no attention"),
         ("missing.attn", "new", &[], 1, "missing.attn"),
         ("ops.attn", "taken", &[], 1, "two.h"),

@@ -8,9 +8,11 @@ use std::collections::BTreeSet;
 
 use attnc::pipeline::{self, Choices, Plan};
 use attnc_codegen_cpu::{CpuTarget, census, compile};
+use attnc_spec::{Operator, Precision};
 use attnc_tensor::DType;
 use attnc_tests::engines::Engine;
 use attnc_tests::operators::odd_segments;
+use attnc_tests::precision::weights_are_coarser;
 use attnc_tests::random::Case;
 
 const WIDE: [CpuTarget; 3] = [
@@ -30,7 +32,14 @@ fn every_head_dimension_agrees_with_the_oracle() {
             _ => (DType::F16, true),
         };
         let case = Case {
-            op: odd_segments(head_dim, dtype, causal),
+            op: Operator {
+                // Every other dimension that 16 bits are for.
+                precision: match dtype {
+                    DType::Bf16 | DType::F16 if head_dim % 8 < 4 => Precision::Fast,
+                    _ => Precision::Standard,
+                },
+                ..odd_segments(head_dim, dtype, causal)
+            },
             batch: 1,
             seq_len: 68 + head_dim as usize % 67,
             seed: u64::from(head_dim),
@@ -43,6 +52,13 @@ fn every_head_dimension_agrees_with_the_oracle() {
     }
 }
 
+#[test]
+fn fast_operators_have_coarser_weights() {
+    for engine in Engine::machine_code(Some(Plan::Share), 1) {
+        weights_are_coarser(&engine);
+    }
+}
+
 /// What names of moves begin with.
 const MOVES: [&str; 5] = [".gather_", ".keep_", ".scatter_", ".fill_", ".floats_"];
 
@@ -52,7 +68,13 @@ fn every_head_dimension_is_claimed_and_decodes() {
     for head_dim in 1..=256 {
         for target in WIDE {
             let dtype = DType::ALL[head_dim as usize % 3];
-            let op = odd_segments(head_dim, dtype, head_dim % 2 == 0);
+            let op = Operator {
+                precision: match dtype {
+                    DType::Bf16 | DType::F16 if head_dim % 4 < 2 => Precision::Fast,
+                    _ => Precision::Standard,
+                },
+                ..odd_segments(head_dim, dtype, head_dim % 2 == 0)
+            };
             let choices = Choices::new(target.name());
             let graph = pipeline::graph(&op).expect("a graph");
             let fused = pipeline::fuse(&graph, &choices).expect("fused");

@@ -13,12 +13,13 @@ use attnc::{Backend, Inputs, Signature};
 use attnc_codegen_cpu::{CpuTarget, Detect, Family, Jit, Level, Program, compile};
 use attnc_runtime::{Launch, Workers};
 use attnc_schedule::Schedule;
-use attnc_spec::Operator;
+use attnc_spec::{Operator, Precision};
 use attnc_tensor::measure::frobenius;
 use attnc_tensor::{DType, Tensor};
 use attnc_tests::bochs::{self, Done, SKYLAKE_X, there, tile_function};
 use attnc_tests::engines::Engine;
 use attnc_tests::operators::odd_segments;
+use attnc_tests::precision::weights_are_coarser;
 use attnc_tests::random::{Case, cases};
 use attnc_tile::core::{Axis, Core, Elem, TileFn, TileTy};
 use rand::{RngExt, SeedableRng};
@@ -190,7 +191,10 @@ fn operators_in_bf16_agree_with_the_oracle() {
         for (i, head_dim) in [1, 16, 32, 40, 64, 96, 128, 250].into_iter().enumerate() {
             // Odd seeds: of the processors of a target, the one with more extensions.
             let c = Case {
-                op: odd_segments(head_dim, DType::Bf16, i % 2 == 1),
+                op: Operator {
+                    precision: [Precision::Standard, Precision::Fast][i / 4],
+                    ..odd_segments(head_dim, DType::Bf16, i % 2 == 1)
+                },
                 batch: 1,
                 seq_len: [140, 64, 97, 33, 200, 20, 130, 66][i],
                 seed: 2 * i as u64 + 1,
@@ -203,6 +207,19 @@ fn operators_in_bf16_agree_with_the_oracle() {
         }
         let highest = [Level::V4Bf16, Level::Amx][usize::from(target == AMX)];
         assert_eq!(levels, [highest; 8], "{}", target.name());
+    }
+}
+
+/// On every processor of every target.
+#[test]
+fn fast_operators_have_coarser_weights() {
+    if !there() {
+        return;
+    }
+    for target in [V4, AMX] {
+        for engine in Engine::emulated(target, Some(Plan::Share)) {
+            weights_are_coarser(&engine);
+        }
     }
 }
 

@@ -96,6 +96,7 @@ fn nest(combine: Combine, causal: bool, switches: bool, displaced: bool) -> Nest
         displaced,
         base2: true,
         scale: 0.5,
+        fast: false,
         panels: true,
         two_sweeps: false,
         combine,

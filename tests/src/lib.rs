@@ -6,4 +6,5 @@ pub mod corpus;
 pub mod engines;
 pub mod fuzz;
 pub mod operators;
+pub mod precision;
 pub mod random;

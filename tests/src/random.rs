@@ -119,6 +119,7 @@ pub fn case(long: usize) -> impl Strategy<Value = Case> {
     let size = prop_oneof![5 => 1..120.min(long), 1 => long - long / 6..long];
     let dtype = prop_oneof![4 => Just(DType::F32), 1 => Just(DType::Bf16), 1 => Just(DType::F16)];
     let branches = proptest::collection::vec(branch(), 1..5);
+    // What asks for less accuracy is drawn with the seed, so that all else stays as it is.
     let rest = (any::<bool>(), 0u64..1000, dtype);
     (branches, profile(), heads, dim, size, rest).prop_map(
         |(mut branches, profile, (heads, kv_heads), head_dim, seq_len, (causal, seed, dtype))| {
@@ -131,7 +132,10 @@ pub fn case(long: usize) -> impl Strategy<Value = Case> {
                 kv_heads,
                 head_dim,
                 dtype,
-                precision: Precision::Standard,
+                precision: match (dtype, seed % 2) {
+                    (DType::Bf16 | DType::F16, 1) => Precision::Fast,
+                    _ => Precision::Standard,
+                },
                 causal,
                 scale: 1.0 / f64::from(head_dim).sqrt(),
                 profile,

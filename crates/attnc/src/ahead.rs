@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use attnc_codegen_cpu::{
     CodegenError, CpuTarget, Declared, Detect, Level, Part, Program, compile_parts,
 };
-use attnc_spec::{Operator, Precision};
+use attnc_spec::Operator;
 use attnc_tile::core::Core;
 
 use crate::attention::Attention;
-use crate::compiler::{Compiler, notes};
+use crate::compiler::{Compiler, notes, refused};
 use crate::cost::groups;
 use crate::manifest::{self, ManifestError, Object};
 use crate::pipeline::{self, Choices, CompileError, Plan};
@@ -36,15 +36,15 @@ pub enum BuildError {
         "`{0}` cannot be the name of a bundle: letters, digits, `_`, `-` and `.`, not beginning with `-` or `.`"
     )]
     Bundle(String),
-    /// A precision that no target has yet.
-    #[error(
-        "`{operator}`: no target compiles `precision = {precision}` yet; leave `precision` at `standard`"
-    )]
+    /// A precision that no target has for the operator's dtype.
+    #[error("`{operator}`: no target compiles {what}; {instead}")]
     Precision {
         /// The operator.
         operator: String,
         /// What it asks for.
-        precision: &'static str,
+        what: &'static str,
+        /// What could be done instead.
+        instead: &'static str,
     },
     /// Targets that cannot stand in one object.
     #[error(
@@ -282,15 +282,11 @@ fn compile<'o>(
     targets: &[CpuTarget],
     options: &BuildOptions<'_>,
 ) -> Result<Compiled<'o>, BuildError> {
-    let precision = match op.precision {
-        Precision::Standard => None,
-        Precision::Fast => Some("fast"),
-        Precision::Tf32 => Some("tf32"),
-    };
-    if let Some(precision) = precision {
+    if let Some(refused) = refused(op.precision, op.dtype) {
         return Err(BuildError::Precision {
             operator: op.name.clone(),
-            precision,
+            what: refused.what,
+            instead: refused.instead,
         });
     }
     let hash = op.content_hash().to_string();

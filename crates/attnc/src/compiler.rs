@@ -8,6 +8,7 @@ use std::sync::Arc;
 use attnc_codegen_cpu::{CpuTarget, Jit};
 use attnc_graph::{Branch, Form, OpGraph, Precision};
 use attnc_spec::Operator;
+use attnc_tensor::DType;
 use attnc_tile::core::Core;
 use attnc_tile::step::Panels;
 
@@ -267,6 +268,30 @@ fn fused(source: &Source, choices: &Choices, backend: Backend) -> Result<OpGraph
     }
 }
 
+/// A precision that no target of machine code has for a dtype.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused {
+    /// What was asked for.
+    pub(crate) what: &'static str,
+    /// What could be done instead.
+    pub(crate) instead: &'static str,
+}
+
+/// Why operators of a dtype are not compiled at a precision; none: they are.
+pub(crate) fn refused(precision: Precision, dtype: DType) -> Option<Refused> {
+    match (precision, dtype) {
+        (Precision::Standard, _) | (Precision::Fast, DType::Bf16 | DType::F16) => None,
+        (Precision::Fast, DType::F32) => Some(Refused {
+            what: "`precision = fast` of `dtype = f32`, which no coarser exponential is right for",
+            instead: "leave `precision` at `standard`, or let `dtype` be `bf16` or `f16`",
+        }),
+        (Precision::Tf32, _) => Some(Refused {
+            what: "`precision = tf32`",
+            instead: "leave `precision` at `standard`",
+        }),
+    }
+}
+
 /// All stages up to the tile programs of the target, at least one, for `backend`, and remarks. A tile program is taken as it stands,
 /// for the target that it names.
 fn programs(
@@ -278,15 +303,13 @@ fn programs(
         return Ok((vec![(**core).clone()], Vec::new()));
     }
     let graph = fused(source, choices, backend)?;
-    let refuse = |what: &str| EngineError::Unsupported {
-        what: what.to_string(),
-        target: choices.target.clone(),
-        instead: "leave `precision` at `standard`".to_string(),
-    };
-    match graph.header().precision {
-        Precision::Standard => {}
-        Precision::Fast => return Err(refuse("compile `precision = fast`")),
-        Precision::Tf32 => return Err(refuse("compile `precision = tf32`")),
+    let header = graph.header();
+    if let Some(refused) = refused(header.precision, header.dtype) {
+        return Err(EngineError::Unsupported {
+            what: format!("compile {}", refused.what),
+            target: choices.target.clone(),
+            instead: refused.instead.to_string(),
+        });
     }
     let notes = notes(&graph, choices).into_iter().collect();
     Ok((pipeline::tiles(&graph, choices)?, notes))

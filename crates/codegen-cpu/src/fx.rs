@@ -4,11 +4,14 @@
 //! In: calls in program order. Out: CLIF in the builder. Loops are `lo..hi` by a step; all memory is trusted: the verifier of
 //! the tile IR has bounded every access.
 
+use attnc_tile::core::Accuracy;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{
     BlockArg, ConstantData, InstBuilder, MemFlagsData, Type, Value, types,
 };
 use cranelift_frontend::FunctionBuilder;
+
+use crate::coarse;
 
 /// Four floats.
 pub(crate) const F4: Type = types::F32X4;
@@ -215,24 +218,29 @@ impl Fx<'_> {
     }
 
     /// 2^x for x <= 1, of both vectors of a pair: range reduction by a magic number, a polynomial of degree 6 in [-1/2, 1/2]
-    /// (Taylor-like minimax with c0 = 1, relative error below 3e-8), exponent by integer arithmetic; exactly 0 at and below -126, NaN
-    /// for NaN. A pair at a time, so that each constant is loaded once for two.
-    pub(crate) fn exp2(&mut self, x: Pair) -> Pair {
+    /// (Taylor-like minimax with c0 = 1, relative error below 3e-8) or a coarse one, exponent by integer arithmetic; exactly 0 at and
+    /// below -126, NaN for NaN. A pair at a time, so that each constant is loaded once for two.
+    pub(crate) fn exp2(&mut self, x: Pair, accuracy: Accuracy) -> Pair {
+        const P: [f32; 7] = [
+            1.0,
+            std::f32::consts::LN_2,
+            2.402_265e-1,
+            5.550_411e-2,
+            9.618_129e-3,
+            1.333_355_8e-3,
+            1.540_353e-4,
+        ];
         let magic = self.splat(12_582_912.0 + 127.0);
         let t = x.map(|x| self.b.ins().fadd(x, magic));
         let n = t.map(|t| self.b.ins().fsub(t, magic));
         let f = both(x, n, |x, n| self.b.ins().fsub(x, n));
-        let first = self.splat(1.540_353e-4);
-        let mut p = [first; 2];
-        for c in [
-            1.333_355_8e-3,
-            9.618_129e-3,
-            5.550_411e-2,
-            2.402_265e-1,
-            std::f32::consts::LN_2,
-            1.0,
-        ] {
-            let c = self.splat(c);
+        let mut down = coarse::around(accuracy).unwrap_or(&P).iter().rev();
+        let mut p = f;
+        if let Some(first) = down.next() {
+            p = [self.splat(*first); 2];
+        }
+        for c in down {
+            let c = self.splat(*c);
             p = both(p, f, |p, f| self.mul_add(p, f, c));
         }
         let by = self.int32(23);

@@ -6,6 +6,7 @@
 //! is called from generated code.
 
 mod claims;
+mod coarse;
 mod compile;
 mod control;
 mod convert;

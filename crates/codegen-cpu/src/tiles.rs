@@ -338,7 +338,7 @@ impl Body<'_> {
                 }
             }
             Expr::Const(_) => {}
-            Expr::Exp2(a) | Expr::Exp(a) | Expr::Log2(a) | Expr::Ln(a) | Expr::Data(a) => {
+            Expr::Exp2(a, _) | Expr::Exp(a, _) | Expr::Log2(a) | Expr::Ln(a) | Expr::Data(a) => {
                 self.lane_tiles(fx, a, j, out);
             }
             Expr::Add(a, b)
@@ -393,15 +393,15 @@ impl Body<'_> {
                 let (a, b) = (x(fx, a), x(fx, b));
                 both(a, b, |a, b| fx.larger(a, b))
             }
-            Expr::Exp2(a) => {
+            Expr::Exp2(a, accuracy) => {
                 let a = x(fx, a);
-                fx.exp2(a)
+                fx.exp2(a, *accuracy)
             }
-            Expr::Exp(a) => {
+            Expr::Exp(a, accuracy) => {
                 let a = x(fx, a);
                 let c = fx.splat(std::f32::consts::LOG2_E);
                 let a = a.map(|a| fx.b.ins().fmul(a, c));
-                fx.exp2(a)
+                fx.exp2(a, *accuracy)
             }
             Expr::Log2(a) => x(fx, a).map(|a| fx.log2(a)),
             Expr::Ln(a) => x(fx, a).map(|a| {

@@ -7,7 +7,7 @@
 
 use attnc_codegen_cpu::{CpuTarget, asm, compile};
 use attnc_tensor::DType;
-use attnc_tile::core::{Core, Val};
+use attnc_tile::core::{Accuracy, Core, Val};
 use attnc_tile::step::{Extents, Panels, Softmax, step};
 
 fn core(head_dim: u32) -> Core {
@@ -20,6 +20,7 @@ fn core(head_dim: u32) -> Core {
     let softmax = Softmax {
         base2: true,
         scale: 0.125,
+        weights: Accuracy::Full,
     };
     Core {
         name: "t".to_string(),

@@ -6,7 +6,8 @@
 //! that know their maximum before they take an exponential.
 
 use attnc_graph::{
-    Branch, Exponential, NodeRef, Offsets, Op, OpGraph, Ragged, RowMap, Rows, Segment, divides,
+    Branch, Exponential, NodeRef, Offsets, Op, OpGraph, Precision, Ragged, RowMap, Rows, Segment,
+    divides,
 };
 
 use crate::nest::{Combine, FEW, Group, Nest, Term, WHOLE};
@@ -87,6 +88,7 @@ pub fn nest(g: &OpGraph) -> Result<Nest, ScheduleError> {
         displaced: r.displaced,
         base2: softmax.base2,
         scale: softmax.scale,
+        fast: h.precision == Precision::Fast,
         panels: r.panels,
         two_sweeps: r.two_sweeps,
         combine: r.combine,

@@ -5,7 +5,7 @@
 //! schedule. Nothing here knows which branches stood in the source: the graph's groups decide.
 
 use attnc_tensor::DType;
-use attnc_tile::core::{KEY_STEP, Layout, QUERY_STEP, Space};
+use attnc_tile::core::{Accuracy, KEY_STEP, Layout, QUERY_STEP, Space};
 use attnc_tile::step::{Extents, PAIR_LANES, PAIRS, Panels};
 
 /// A segment length that exceeds every sequence: `segment = whole`.
@@ -70,6 +70,8 @@ pub struct Nest {
     pub base2: bool,
     /// Factor of q.k.
     pub scale: f64,
+    /// Weights may be as coarse as the dtype's bounds allow (`precision = fast`).
+    pub fast: bool,
     /// Packed panels are kept for the tasks that need them again.
     pub panels: bool,
     /// Softmaxes were left unfused: a first sweep over the keys finds each row's largest score, a second one takes exponentials. Scores
@@ -308,6 +310,16 @@ fn gcd(a: i64, b: i64) -> i64 {
 pub(crate) const FEW: usize = 16;
 
 impl Nest {
+    /// How near weights have to be to the exponentials of their scores. 2^-9 is as much as rounding to bf16 takes away in any case; f16
+    /// holds its lse to 1e-3, which is less. f32 has bounds that no coarser exponential keeps.
+    pub(crate) fn weights(&self) -> Accuracy {
+        match (self.fast, self.dtype) {
+            (false, _) | (true, DType::F32) => Accuracy::Full,
+            (true, DType::F16) => Accuracy::Bits13,
+            (true, DType::Bf16) => Accuracy::Bits9,
+        }
+    }
+
     fn branches(&self) -> usize {
         self.groups.iter().map(|g| g.terms.len()).sum()
     }

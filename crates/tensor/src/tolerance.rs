@@ -44,7 +44,7 @@ impl Bounds {
     ///
     /// `max_abs_score` is the largest finite |scale * q.k| over visible keys, `keys` the most keys that a row sees (K).
     /// f32: 1e-6 * clamp(max|s|/4, 1, 50) * max(1, sqrt(K/65536)); bf16 1e-2; f16 2e-3.
-    /// `fast` has 3.2e-3 in f16 (the language's figure) and an lse bound of 5e-3. For `tf32` the semantics give no figure; since its products keep
+    /// `fast` has 3.2e-3 (the language's figure) and the lse bounds of `standard`. For `tf32` the semantics give no figure; since its products keep
     /// as many bits as f16 holds, f16's bounds are used, widened like f32's with the scores.
     pub fn new(
         dtype: DType,
@@ -70,13 +70,17 @@ impl Bounds {
                     lse: 1e-5,
                 }
             }
-            (DType::Bf16, _) => Bounds {
+            (DType::Bf16, Exactness::Fast) => Bounds {
+                out: 3.2e-3,
+                lse: 5e-3,
+            },
+            (DType::Bf16, Exactness::Standard | Exactness::Tf32) => Bounds {
                 out: 1e-2,
                 lse: 5e-3,
             },
             (DType::F16, Exactness::Fast) => Bounds {
                 out: 3.2e-3,
-                lse: 5e-3,
+                lse: 1e-3,
             },
             (DType::F16, Exactness::Standard | Exactness::Tf32) => Bounds {
                 out: 2e-3,
@@ -125,7 +129,9 @@ mod tests {
         let (host, gpu) = (b(DType::F32, Place::Host), b(DType::F32, Place::Gpu));
         assert!((gpu.out / host.out - 10.0).abs() < 1e-12);
         assert_eq!((host.lse, gpu.lse), (1e-5, 1e-5));
-        let fast = Bounds::new(DType::F16, Exactness::Fast, Place::Host, 1.0, 1);
-        assert_eq!(fast.out, 3.2e-3);
+        for (dtype, lse) in [(DType::F16, 1e-3), (DType::Bf16, 5e-3)] {
+            let fast = Bounds::new(dtype, Exactness::Fast, Place::Host, 1.0, 1);
+            assert_eq!(fast, Bounds { out: 3.2e-3, lse });
+        }
     }
 }

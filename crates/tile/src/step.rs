@@ -11,7 +11,8 @@
 mod sums;
 
 use crate::core::{
-    Axis, Core, Elem, Expr, Guard, Layout, OpKind, Red, Scalar, Tile, TileFn, TileOp, TileTy,
+    Accuracy, Axis, Core, Elem, Expr, Guard, Layout, OpKind, Red, Scalar, Tile, TileFn, TileOp,
+    TileTy,
 };
 pub use sums::{join, mix, normalize, open, settle};
 
@@ -22,6 +23,8 @@ pub struct Softmax {
     pub base2: bool,
     /// Factor of q.k.
     pub scale: f32,
+    /// How near weights are to the exponentials of their scores. Corrections, of which a state meets many, are always full.
+    pub weights: Accuracy,
 }
 
 /// Extents of the tiles of one kernel.
@@ -301,10 +304,13 @@ fn if_eq(a: Expr, b: Expr, then: Expr, els: Expr) -> Expr {
 
 impl Softmax {
     fn exp(self, x: Expr) -> Expr {
+        self.exp_to(x, Accuracy::Full)
+    }
+    fn exp_to(self, x: Expr, accuracy: Accuracy) -> Expr {
         if self.base2 {
-            Expr::Exp2(Box::new(x))
+            Expr::Exp2(Box::new(x), accuracy)
         } else {
-            Expr::Exp(Box::new(x))
+            Expr::Exp(Box::new(x), accuracy)
         }
     }
     fn log(self, x: Expr) -> Expr {
@@ -368,7 +374,7 @@ pub fn step(e: Extents, softmax: Softmax, causal: bool) -> TileFn {
     b.map(a, softmax.exp(sub(t(m), t(m2))));
     b.map(d, sub(t(weight), t(m2)));
     for when in [false, true] {
-        let expr = softmax.exp(softmax.scaled(when, s, d));
+        let expr = softmax.exp_to(softmax.scaled(when, s, d), softmax.weights);
         let expr = match e.panels {
             Panels::Float => expr,
             Panels::Half => Expr::Data(Box::new(expr)),
@@ -436,10 +442,17 @@ pub fn recognise(f: &TileFn) -> Option<Parameters> {
         OpKind::Map { expr, .. } => first_factor(expr),
         _ => None,
     })?;
-    [true, false].into_iter().find_map(|base2| {
+    let mut all = Accuracy::ALL
+        .into_iter()
+        .flat_map(|weights| [true, false].map(|base2| (base2, weights)));
+    all.find_map(|(base2, weights)| {
         let p = Parameters {
             extents,
-            softmax: Softmax { base2, scale },
+            softmax: Softmax {
+                base2,
+                scale,
+                weights,
+            },
             causal,
         };
         (*f == step(p.extents, p.softmax, p.causal)).then_some(p)

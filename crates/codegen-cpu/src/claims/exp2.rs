@@ -7,10 +7,15 @@
 //! At 512 bits n is floor(x), which two instructions know: relative error of p 9.3e-8, of the result 1.5e-7. At 256 bits n is the nearest
 //! whole number: added to a number so large that its last bits count ones, x leaves there n and the exponent's bias. Relative error of
 //! p 9.4e-8, of the result 1.6e-7.
+//!
+//! Weights that may be coarser have a p of lower degree ([`crate::coarse`]) between the same two ends; what is said of 0 above is then said
+//! to that accuracy.
 
+use attnc_tile::core::Accuracy;
 use iced_x86::code_asm::AsmRegister64;
 
 use super::asm::{Asm, Operand, V, Width, at};
+use crate::coarse;
 
 /// p on [0, 1), from the constant on.
 const ABOVE: [f32; 6] = [
@@ -40,9 +45,10 @@ const ROUND: f32 = 12_582_912.0 + 127.0;
 const LOWEST: f32 = -127.0;
 
 /// The constants of exp2, where the kernel keeps them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Exp2 {
-    p: [Operand; 6],
+    /// From the constant on.
+    p: Vec<Operand>,
     /// ROUND and LOWEST (256 bits).
     nearest: Option<[Operand; 2]>,
     /// log2 e, where the argument is a natural exponent.
@@ -56,22 +62,35 @@ impl Exp2 {
         natural: bool,
         (scratch, mut disp): (AsmRegister64, i32),
     ) -> (Exp2, i32) {
-        let mut put = |asm: &mut Asm, x: f32| {
-            let slot = (scratch, disp);
-            disp += asm.width.bytes();
-            asm.constant(V(0), x.to_bits());
-            asm.store(at(slot.0, slot.1), V(0));
-            Operand::Mem(slot.0, slot.1)
-        };
+        let mut put = |asm: &mut Asm, x: f32| put(asm, x, (scratch, &mut disp));
         let (p, nearest) = match asm.width {
             Width::Ymm => (AROUND, Some([ROUND, LOWEST])),
             Width::Zmm => (ABOVE, None),
         };
         let exp2 = Exp2 {
-            p: p.map(|c| put(asm, c)),
+            p: p.map(|c| put(asm, c)).to_vec(),
             nearest: nearest.map(|both| both.map(|c| put(asm, c))),
             natural: natural.then(|| put(asm, std::f32::consts::LOG2_E)),
         };
+        (exp2, disp)
+    }
+
+    /// One of another accuracy that shares what it can; likewise.
+    pub(crate) fn coarser(
+        &self,
+        asm: &mut Asm,
+        accuracy: Accuracy,
+        (scratch, mut disp): (AsmRegister64, i32),
+    ) -> (Exp2, i32) {
+        let p = match asm.width {
+            Width::Ymm => coarse::around(accuracy),
+            Width::Zmm => coarse::above(accuracy),
+        };
+        let mut exp2 = self.clone();
+        if let Some(p) = p {
+            let p = p.iter().map(|c| put(asm, *c, (scratch, &mut disp)));
+            exp2.p = p.collect();
+        }
         (exp2, disp)
     }
 
@@ -117,16 +136,18 @@ impl Exp2 {
                 (xs, fs)
             }
         };
-        for (p, f) in ps.iter().zip(fs) {
-            let top = asm.held(self.p[5], *p);
-            if top != *p {
-                asm.copy(*p, top);
-            }
-            asm.fma213(*p, *f, self.p[4]);
-        }
-        for c in self.p[..4].iter().rev() {
+        if let [rest @ .., next, first] = &self.p[..] {
             for (p, f) in ps.iter().zip(fs) {
-                asm.fma213(*p, *f, *c);
+                let top = asm.held(*first, *p);
+                if top != *p {
+                    asm.copy(*p, top);
+                }
+                asm.fma213(*p, *f, *next);
+            }
+            for c in rest.iter().rev() {
+                for (p, f) in ps.iter().zip(fs) {
+                    asm.fma213(*p, *f, *c);
+                }
             }
         }
         for ((p, n), x) in ps.iter().zip(exponents).zip(xs) {
@@ -139,6 +160,15 @@ impl Exp2 {
             }
         }
     }
+}
+
+/// Writes a constant to the slot at `scratch` and goes on to the next. Writes EAX and vector 0.
+fn put(asm: &mut Asm, x: f32, (scratch, disp): (AsmRegister64, &mut i32)) -> Operand {
+    let slot = *disp;
+    *disp += asm.width.bytes();
+    asm.constant(V(0), x.to_bits());
+    asm.store(at(scratch, slot), V(0));
+    Operand::Mem(scratch, slot)
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ fn rows_of(f: &TileFn, t: Tile) -> Option<Axis> {
 fn parts(e: &Expr) -> Vec<&Expr> {
     match e {
         Expr::Tile(_) | Expr::Const(_) => vec![],
-        Expr::Exp2(a) | Expr::Exp(a) | Expr::Log2(a) | Expr::Ln(a) | Expr::Data(a) => vec![a],
+        Expr::Exp2(a, _) | Expr::Exp(a, _) | Expr::Log2(a) | Expr::Ln(a) | Expr::Data(a) => vec![a],
         Expr::Add(a, b) | Expr::Sub(a, b) | Expr::Mul(a, b) | Expr::Div(a, b) | Expr::Max(a, b) => {
             vec![a, b]
         }
@@ -196,7 +196,7 @@ pub(super) fn emit(f: &TileFn, width: Width) -> Result<Option<Vec<u8>>, IcedErro
         Ok(())
     });
     let natural = f.body.iter().any(|op| {
-        matches!(&op.kind, OpKind::Map { expr, .. } if any(expr, |e| matches!(e, Expr::Exp(_))))
+        matches!(&op.kind, OpKind::Map { expr, .. } if any(expr, |e| matches!(e, Expr::Exp(..))))
     });
     let (exp2, _) = Exp2::write(&mut asm, natural, (rsp, CONSTANTS));
     let free = (0..width.registers()).rev().map(V).collect();
@@ -348,7 +348,8 @@ impl Maps<'_> {
                     own(d)
                 }
             }
-            Expr::Exp2(a) | Expr::Exp(a) => {
+            // As near as any accuracy asks for.
+            Expr::Exp2(a, _) | Expr::Exp(a, _) => {
                 let x = self.value(a)?;
                 let x = self.owned(x)?;
                 let spare = [self.free.pop()?, self.free.pop()?];

@@ -9,11 +9,12 @@
 //! What the claim does not do it leaves to the portable body, to which it jumps with all parameters where they are: blocks with hidden
 //! values that are not finite (`careful`), and empty tiles.
 
+use attnc_tile::core::Accuracy;
 use attnc_tile::step::Parameters;
 use iced_x86::IcedError;
 use iced_x86::code_asm::{
-    AsmRegister64, ptr, qword_ptr, r8, r9, r10, r11, r12, r13, r14, r15, rax, rbp, rbx, rcx, rdi, rdx,
-    rsi, rsp,
+    AsmRegister64, ptr, qword_ptr, r8, r9, r10, r11, r12, r13, r14, r15, rax, rbp, rbx, rcx, rdi,
+    rdx, rsi, rsp,
 };
 
 use super::asm::{Asm, Operand, V, Width, at};
@@ -42,14 +43,17 @@ const UNROLL: u32 = 4;
 const MAXIMA: i32 = 0;
 const CORRECTIONS: i32 = 192;
 const CONSTANTS: i32 = 384;
-/// Bytes of scratch memory: maxima, corrections, at most ten constants.
+/// Bytes of scratch memory: maxima, corrections, at most ten constants; coarse weights have up to four of their own (14 of 256 bits, 12 of
+/// 512), which may go on where the row vectors of the portable body are.
 const SCRATCH_BYTES: u32 = 1024;
 
 /// One claim under construction.
 struct Step<'p> {
     p: &'p Parameters,
     asm: Asm,
+    /// Of corrections, and of weights.
     exp2: Exp2,
+    weights: Exp2,
     scale: Operand,
     /// Bytes from one row of lanes to the next.
     pitch: i32,
@@ -89,6 +93,7 @@ fn body(p: &Parameters, width: Width) -> Result<Vec<u8>, IcedError> {
         a.mov(KEYS, qword_ptr(rsp + LIVE_K))
     });
     let (exp2, disp) = Exp2::write(&mut asm, !p.softmax.base2, (SCRATCH, CONSTANTS));
+    let (weights, disp) = exp2.coarser(&mut asm, p.softmax.weights, (SCRATCH, disp));
     asm.constant(V(0), p.softmax.scale.to_bits());
     asm.store(at(SCRATCH, disp), V(0));
     let scale = Operand::Mem(SCRATCH, disp);
@@ -97,6 +102,7 @@ fn body(p: &Parameters, width: Width) -> Result<Vec<u8>, IcedError> {
         p,
         asm,
         exp2,
+        weights,
         scale,
         pitch,
     };
@@ -349,7 +355,11 @@ impl Step<'_> {
         // Constants stand in registers as far as these go, what lanes add in memory: a load is dear where every constant is one.
         let scale = self.asm.held(self.scale, V(4 * n));
         let rest = 4 * n + 1..self.asm.width.registers();
-        let exp2 = self.exp2.held(&mut self.asm, rest);
+        let weights = self.weights.clone().held(&mut self.asm, rest);
+        let corrections = match self.p.softmax.weights {
+            Accuracy::Full => &weights,
+            Accuracy::Bits13 | Accuracy::Bits9 => &self.exp2,
+        };
         for i in 0..usize::from(n) {
             let off = self.vector(i as u8);
             let asm = &mut self.asm;
@@ -365,7 +375,7 @@ impl Step<'_> {
             asm.store(at(M, off), m2);
             asm.store(at(SCRATCH, MAXIMA + off), t);
         }
-        exp2.emit(&mut self.asm, &x, &spare);
+        corrections.emit(&mut self.asm, &x, &spare);
         for i in 0..usize::from(n) {
             let off = self.vector(i as u8);
             self.asm.store(at(SCRATCH, CORRECTIONS + off), x[i]);
@@ -381,7 +391,7 @@ impl Step<'_> {
                 asm.load(x[i], at(score, *off));
                 asm.fma213(x[i], scale, Operand::Mem(SCRATCH, MAXIMA + off));
             }
-            exp2.emit(asm, &x, &spare);
+            weights.emit(asm, &x, &spare);
             for (i, off) in offsets.iter().enumerate() {
                 asm.store(at(score, *off), x[i]);
                 asm.add(sum[i], sum[i], x[i]);

@@ -307,8 +307,9 @@ impl Frame<'_> {
                 let (a, b) = (x(a)?, x(b)?);
                 if a > b { a } else { b }
             }
-            Expr::Exp2(a) => exp2(x(a)?),
-            Expr::Exp(a) => exp2((f64::from(x(a)?) * std::f64::consts::LOG2_E) as f32),
+            // Exact whatever is asked for: accuracies are bounds.
+            Expr::Exp2(a, _) => exp2(x(a)?),
+            Expr::Exp(a, _) => exp2((f64::from(x(a)?) * std::f64::consts::LOG2_E) as f32),
             Expr::Log2(a) => x(a)?.log2(),
             Expr::Ln(a) => x(a)?.ln(),
             Expr::Data(a) => m.core.dtype.round(x(a)?),

@@ -274,6 +274,7 @@ impl<'a> Parts<'a> {
         let softmax = Softmax {
             base2: nest.base2,
             scale: nest.scale as f32,
+            weights: nest.weights(),
         };
         let float = |c: &mut Code, name: &str, len: u64| {
             c.floats(name, len, sched.spaces.tiles, Layout::St)

@@ -38,6 +38,7 @@ fn good(target: &str) -> Core {
         displaced: false,
         base2: true,
         scale: 0.5,
+        fast: false,
         panels: true,
         two_sweeps: false,
         combine: Combine::Join,

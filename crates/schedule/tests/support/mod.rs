@@ -90,6 +90,7 @@ pub(crate) fn nests() -> Vec<(String, Nest)> {
                     displaced: on(3),
                     base2: on(4),
                     scale: 0.5,
+                    fast: on(4) != on(0),
                     panels: true,
                     two_sweeps: combine != Combine::Stream && on(1),
                     combine,

@@ -69,7 +69,7 @@ pub(super) fn field(field: Field) -> &'static str {
             "How q, k, v and out are stored: `f32` (default), `bf16` or `f16`. Sums are always kept in f32."
         }
         Field::Precision => {
-            "`standard` (default); opt-ins that trade accuracy: `fast` (a coarser exponential, 16-bit types) and `tf32` (f32 on tensor cores)."
+            "`standard` (default); opt-ins that trade accuracy: `fast` (a coarser exponential, for 16-bit types) and `tf32` (f32 on tensor cores)."
         }
         Field::Causal => {
             "Whether a query sees only keys at or before its own position. Default `false`."

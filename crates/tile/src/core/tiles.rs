@@ -153,6 +153,31 @@ pub enum Red {
     Sum,
 }
 
+/// How near an exponential is to what it stands for: a bound, which a body may keep by more than it must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Accuracy {
+    /// Relative error below 2e-7.
+    Full,
+    /// Relative error below 2^-13.
+    Bits13,
+    /// Relative error below 2^-9.
+    Bits9,
+}
+
+impl Accuracy {
+    /// All, the nearest first.
+    pub const ALL: [Accuracy; 3] = [Accuracy::Full, Accuracy::Bits13, Accuracy::Bits9];
+
+    /// What stands behind the name of an exponential in the text.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Accuracy::Full => "",
+            Accuracy::Bits13 => "_13",
+            Accuracy::Bits9 => "_9",
+        }
+    }
+}
+
 /// An elementwise expression (f32).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
@@ -172,10 +197,10 @@ pub enum Expr {
     Fma(Box<Expr>, Box<Expr>, Box<Expr>),
     /// max(a, b): b when a is NaN.
     Max(Box<Expr>, Box<Expr>),
-    /// 2^x for x <= 1: exactly 0 below -126, NaN for NaN, relative error below 2e-7.
-    Exp2(Box<Expr>),
+    /// 2^x for x <= 1: exactly 0 below -126, NaN for NaN.
+    Exp2(Box<Expr>, Accuracy),
     /// e^x = 2^(x * log2 e).
-    Exp(Box<Expr>),
+    Exp(Box<Expr>, Accuracy),
     /// log2 x for positive normal x; -inf for 0, NaN for NaN and negative x; absolute error below 2e-7.
     Log2(Box<Expr>),
     /// ln x, likewise.

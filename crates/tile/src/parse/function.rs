@@ -4,7 +4,8 @@
 //! In: the tokens behind `fn`. Out: a [`TileFn`] whose tiles and scalars exist; nothing else of it has been checked.
 
 use crate::core::{
-    Axis, Core, Elem, Expr, Guard, Layout, OpKind, Red, Scalar, Tile, TileFn, TileOp, TileTy,
+    Accuracy, Axis, Core, Elem, Expr, Guard, Layout, OpKind, Red, Scalar, Tile, TileFn, TileOp,
+    TileTy,
 };
 use crate::print::names;
 
@@ -310,8 +311,12 @@ fn atom(p: &mut Parser, f: &TileFn) -> Parsed<(Expr, u32)> {
         Ok(Box::new(x))
     };
     let e = match word.as_str() {
-        "exp2" => Expr::Exp2(a),
-        "exp" => Expr::Exp(a),
+        "exp2" => Expr::Exp2(a, Accuracy::Full),
+        "exp2_13" => Expr::Exp2(a, Accuracy::Bits13),
+        "exp2_9" => Expr::Exp2(a, Accuracy::Bits9),
+        "exp" => Expr::Exp(a, Accuracy::Full),
+        "exp_13" => Expr::Exp(a, Accuracy::Bits13),
+        "exp_9" => Expr::Exp(a, Accuracy::Bits9),
         "log2" => Expr::Log2(a),
         "ln" => Expr::Ln(a),
         "data" => Expr::Data(a),

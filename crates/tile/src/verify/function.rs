@@ -72,7 +72,7 @@ fn leaves(e: &Expr, exponential: bool, visit: &mut impl FnMut(Tile, bool)) {
                 leaves(x, exponential, visit);
             }
         }
-        Expr::Exp2(a) | Expr::Exp(a) => leaves(a, true, visit),
+        Expr::Exp2(a, _) | Expr::Exp(a, _) => leaves(a, true, visit),
         Expr::Log2(a) | Expr::Ln(a) | Expr::Data(a) => leaves(a, exponential, visit),
         Expr::IfEq(a, b, c, d) | Expr::IfLt(a, b, c, d) => {
             for x in [a, b, c, d] {

@@ -41,7 +41,7 @@ impl Asm {
         self.scalar(|a| a.vpmultishiftqb(zmm(d), zmm(by), zmm(x)));
     }
 
-    /// K7 = the lower byte of each word, for [`Asm::look_up`]. Writes RAX.
+    /// K7 = the lower byte of each word, for [`Asm::look_up`] and [`Asm::look_up_one`]. Writes RAX.
     pub(crate) fn choose_low_bytes(&mut self) {
         self.scalar(|a| {
             a.mov(rax, 0x5555_5555_5555_5555u64)?;
@@ -52,6 +52,11 @@ impl Asm {
     /// Each word of d = the byte of the table of 128, `low` then `high`, that the lower 7 bits of d number; needs K7.
     pub(crate) fn look_up(&mut self, d: V, low: V, high: V) {
         self.scalar(|a| a.vpermi2b(zmm(d).k7().z(), zmm(low), zmm(high)));
+    }
+
+    /// The same with a table of 64, and the lower 6 bits.
+    pub(crate) fn look_up_one(&mut self, d: V, table: V) {
+        self.scalar(|a| a.vpermb(zmm(d).k7().z(), zmm(d), zmm(table)));
     }
 
     /// d = (x + y + 1) / 2 rounded down, words without sign.

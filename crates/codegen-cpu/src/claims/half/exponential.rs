@@ -7,15 +7,16 @@
 //! `Polynomial` (AVX512-BF16): a weight is 2^floor(x) p(x - floor(x)) with p of degree 3: relative error 7.5e-5 (Remez's exchange on
 //! [0, 1), weighted by 2^-x), a twentieth of what rounding to bf16 takes away in any case. p lies in [1, 2) as far as bf16 can tell, where
 //! half a unit in the last place is 2^-8; that is added to its constant, so that cutting off the low half of the product rounds it to the
-//! nearest. Errors of 1.7e-3 rms, 3.9e-3 at most.
+//! nearest. Errors of 1.7e-3 rms, 3.9e-3 at most. Where weights may be coarser p is of degree 2, one multiply-add a vector less: 2.1e-3 rms,
+//! 5.7e-3 at most.
 //!
 //! `Table` (AMX, whose processors all have AVX512-VBMI): matrix tiles share a port with products, maxima and shifts of 512 bits, and the
 //! table has three instructions of those a pair of rows, not twelve, and its share of the sum. The bits of a bf16, seen as a number, are
 //! nearly 128 times the logarithm of what they stand for: 2^(n + f) is written 128 (n + 127 + f), plus a bend of 2^f - 1 - f that only
 //! the fraction decides. So y = 256 (x + 127) - 64 is rounded to a whole number by the multiply-add itself; seven bits of its fraction
 //! choose one of 128 bytes c, the bend in halves of the last place and those 64; and the average of y and c, which rounds, is the bf16.
-//! A step of y is 2^(1/256), so errors are 1.9e-3 rms, 1e-5 as mean and 5.1e-3 at most; with 64 bytes they would be 2.0e-3 and 5.9e-3,
-//! for two operations less of fourteen. d is rounded to a whole step as well, once for all weights of a lane: references are chosen so
+//! A step of y is 2^(1/256), so errors are 1.9e-3 rms, 1e-5 as mean and 5.1e-3 at most. Where weights may be coarser there are 64 bytes, which
+//! one register holds, so that choosing takes two operations less of fourteen: 2.0e-3 and 5.9e-3, 5e-5 as mean. d is rounded to a whole step as well, once for all weights of a lane: references are chosen so
 //! that nothing is lost where t is a whole number, and half a step, 1.4e-3, is the most where it is not.
 //!
 //! What lies below y = 0 is to become 0, however far below: the saturation of the packing from 32 to 16 bits does so, which is needed in
@@ -27,21 +28,23 @@
 //!
 //! y below 256 makes words that are no normal numbers: products of bf16 take them as zeros, those of tiles and those of the sum.
 
+use attnc_tile::core::Accuracy;
 use attnc_tile::step::Softmax;
 use iced_x86::code_asm::{AsmRegister64, CodeLabel};
 
 use super::softmax::{Columns, LAG, registers};
 use crate::claims::asm::{Asm, Operand, V, at};
+use crate::coarse;
 
 /// How weights come about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Exponential {
-    Polynomial,
-    Table,
+    /// By its coefficients, from the constant on.
+    Polynomial(&'static [f32]),
+    /// By its bends: 128, or 64 where they may be coarser.
+    Table(&'static [u8]),
 }
 
-/// p, from the constant on.
-const P: [f32; 4] = [0.999_925_2, 0.695_833_56, 0.226_067_16, 0.078_024_52];
 /// Half a unit in the last place of bf16 in [1, 2).
 const HALF: f32 = 1.0 / 256.0;
 /// The half of an f32 that is a bf16.
@@ -65,8 +68,13 @@ const BENDS: [u8; 128] = [
     63, 63, 62, 61, 61, 61, 60, 59, 59, 58, 57, 57, 57, 56, 55, 55, //
     55, 54, 53, 53, 53, 52, 52, 51, 51, 51, 50, 50, 49, 49, 49, 48, //
 ];
-/// For each byte, from which bit of its 64 the number of a bend comes: the lower byte of a word from its bit 1 on.
-const FROM_BITS: [u8; 8] = [1, 1, 17, 17, 33, 33, 49, 49];
+/// The same by the upper six of the seven bits.
+const FEWER_BENDS: [u8; 64] = [
+    48, 47, 46, 46, 45, 45, 44, 44, 43, 43, 43, 42, 42, 42, 42, 42, //
+    42, 41, 41, 42, 42, 42, 42, 42, 42, 43, 43, 44, 44, 44, 45, 46, //
+    46, 47, 48, 48, 50, 50, 51, 52, 54, 54, 56, 57, 58, 60, 61, 62, //
+    63, 62, 61, 59, 59, 57, 56, 55, 54, 53, 53, 51, 51, 50, 49, 48, //
+];
 /// Four words of one row and four of the other, as pairs.
 const AS_PAIRS: [u8; 16] = [0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15];
 /// (1, 1) in bf16.
@@ -94,12 +102,34 @@ fn limit(unit: f32) -> f32 {
     (STEPS * (128.0 + LAG * unit)).ceil() - f32::from(BELOW)
 }
 
+/// For each byte, from which bit of its 64 the number of a bend comes: the lower byte of a word from its bit 1 on, or from 2 where
+/// there are half as many.
+fn from_bits(bends: &[u8]) -> [u8; 8] {
+    let first = if bends.len() == BENDS.len() { 1 } else { 2 };
+    [0, 0, 16, 16, 32, 32, 48, 48].map(|word| word + first)
+}
+
 /// 2^23 and the largest y.
 fn top(unit: f32) -> f32 {
     2.0 / STEP + limit(unit)
 }
 
 impl Exponential {
+    pub(super) fn polynomial(weights: Accuracy) -> Exponential {
+        // What is rounded to bf16 is never nearer than by degree 3.
+        Exponential::Polynomial(match weights {
+            Accuracy::Full | Accuracy::Bits13 => &coarse::ABOVE_3,
+            Accuracy::Bits9 => &coarse::ABOVE_2,
+        })
+    }
+
+    pub(super) fn table(weights: Accuracy) -> Exponential {
+        Exponential::Table(match weights {
+            Accuracy::Full | Accuracy::Bits13 => &BENDS,
+            Accuracy::Bits9 => &FEWER_BENDS,
+        })
+    }
+
     /// Powers of two in one of the exponent's own units.
     fn unit(softmax: Softmax) -> f32 {
         if softmax.base2 {
@@ -111,7 +141,7 @@ impl Exponential {
 
     /// Whether constants stay in their registers: nothing multiplies in the vector unit but this.
     pub(super) fn keeps(self) -> bool {
-        self == Exponential::Table
+        matches!(self, Exponential::Table(_))
     }
 
     /// Loads the constants, by way of 64 bytes at `scratch`. Writes RAX and K7.
@@ -119,8 +149,8 @@ impl Exponential {
         // A natural exponent becomes one of base 2 with the scale, and with what the lanes add.
         let unit = Exponential::unit(softmax);
         let (factor, addend) = match self {
-            Exponential::Polynomial => (1.0, 0.0),
-            Exponential::Table => {
+            Exponential::Polynomial(_) => (1.0, 0.0),
+            Exponential::Table(_) => {
                 let zero = STEPS * 127.0 - f32::from(BELOW);
                 (STEPS * STEP, (zero - top(unit)) * STEP)
             }
@@ -135,18 +165,19 @@ impl Exponential {
             asm.constant(to, x.to_bits());
         }
         match self {
-            Exponential::Polynomial => {
+            Exponential::Polynomial(p) => {
                 asm.constant(UPPER, UPPER_HALF);
-                for (c, value) in C.into_iter().zip([P[0] + HALF, P[1], P[2], P[3]]) {
-                    asm.constant(c, value.to_bits());
+                let halves = std::iter::once(HALF).chain(std::iter::repeat(0.0));
+                for (c, (value, half)) in C.into_iter().zip(p.iter().zip(halves)) {
+                    asm.constant(c, (value + half).to_bits());
                 }
             }
-            Exponential::Table => {
-                let bends = |from: usize| std::array::from_fn(|i| BENDS[from + i]);
-                asm.bytes(LOW_BENDS, bends(0), scratch);
-                asm.bytes(HIGH_BENDS, bends(64), scratch);
+            Exponential::Table(bends) => {
+                for (to, bends) in [LOW_BENDS, HIGH_BENDS].into_iter().zip(bends.as_chunks().0) {
+                    asm.bytes(to, *bends, scratch);
+                }
                 let repeated = |x: &[u8]| std::array::from_fn(|i| x[i % x.len()]);
-                asm.bytes(FROM, repeated(&FROM_BITS), scratch);
+                asm.bytes(FROM, repeated(&from_bits(bends)), scratch);
                 asm.bytes(PAIRS, repeated(&AS_PAIRS), scratch);
                 asm.constant(TOP, (-top(unit) * STEP).to_bits());
                 asm.constant(ONE, ONES);
@@ -173,7 +204,7 @@ impl Exponential {
         for sum in sum {
             asm.zero(sum);
         }
-        if self == Exponential::Table {
+        if self.keeps() {
             asm.copy(SEEN, RANGE);
         }
     }
@@ -198,8 +229,8 @@ impl Exponential {
             }
         }
         match self {
-            Exponential::Polynomial => polynomial(asm, columns, row, &x, to),
-            Exponential::Table => table(asm, columns, row, &x, to),
+            Exponential::Polynomial(p) => polynomial(asm, columns, row, (p.len(), &x), to),
+            Exponential::Table(bends) => table(asm, columns, row, (bends.len(), &x), to),
         }
     }
 
@@ -212,7 +243,7 @@ impl Exponential {
 
     /// References become such that a step of y divides them, which the largest weights are then nearest to. Writes `spare`.
     pub(super) fn round(self, asm: &mut Asm, softmax: Softmax, xs: &[V], spare: &[V]) {
-        if self == Exponential::Polynomial {
+        if !self.keeps() {
             return;
         }
         let unit = Exponential::unit(softmax);
@@ -226,12 +257,12 @@ impl Exponential {
     }
 }
 
-/// Rows of exponents become rows of pairs of powers, by polynomial.
+/// Rows of exponents become rows of pairs of powers, by a polynomial of so many coefficients.
 fn polynomial(
     asm: &mut Asm,
     columns: Columns,
     row: i32,
-    x: &[V],
+    (coefficients, x): (usize, &[V]),
     (to, disp): (AsmRegister64, i32),
 ) {
     let n = usize::from(columns.n);
@@ -241,7 +272,7 @@ fn polynomial(
         registers(columns.free() + all, all),
         registers(columns.free() + 2 * all, all),
     );
-    powers(asm, x, &f, &p);
+    powers(asm, &C[..coefficients], x, (&f, &p));
     for (pair, x) in (0..).zip(x.chunks(2 * n)) {
         let (even, odd) = x.split_at(n);
         for (v, off) in columns.slots() {
@@ -257,16 +288,19 @@ fn polynomial(
 
 /// `xs` become their powers of two, half a unit of bf16 too large. Instruction by instruction over all vectors, so that neighbours never
 /// wait for each other.
-fn powers(asm: &mut Asm, xs: &[V], fs: &[V], ps: &[V]) {
+fn powers(asm: &mut Asm, coefficients: &[V], xs: &[V], (fs, ps): (&[V], &[V])) {
+    let mut down = coefficients.iter().rev();
     for (f, x) in fs.iter().zip(xs) {
         asm.fraction(*f, *x);
     }
-    for p in ps {
-        asm.copy(*p, C[3]);
+    if let Some(c) = down.next() {
+        for p in ps {
+            asm.copy(*p, *c);
+        }
     }
-    for c in [C[2], C[1], C[0]] {
+    for c in down {
         for (p, f) in ps.iter().zip(fs) {
-            asm.fma213(*p, *f, c);
+            asm.fma213(*p, *f, *c);
         }
     }
     for (p, x) in ps.iter().zip(xs) {
@@ -274,8 +308,14 @@ fn powers(asm: &mut Asm, xs: &[V], fs: &[V], ps: &[V]) {
     }
 }
 
-/// Rows of t become rows of pairs of powers, by table; again instruction by instruction over all vectors.
-fn table(asm: &mut Asm, columns: Columns, row: i32, x: &[V], (to, disp): (AsmRegister64, i32)) {
+/// Rows of t become rows of pairs of powers, by a table of so many bends; again instruction by instruction over all vectors.
+fn table(
+    asm: &mut Asm,
+    columns: Columns,
+    row: i32,
+    (entries, x): (usize, &[V]),
+    (to, disp): (AsmRegister64, i32),
+) {
     let n = usize::from(columns.n);
     let sum = columns.sums();
     let pairs = || x.chunks(2 * n).flat_map(|x| x[..n].iter().zip(&x[n..]));
@@ -296,7 +336,11 @@ fn table(asm: &mut Asm, columns: Columns, row: i32, x: &[V], (to, disp): (AsmReg
         asm.bits_from(*bend, FROM, *y);
     }
     for bend in &bends {
-        asm.look_up(*bend, LOW_BENDS, HIGH_BENDS);
+        if entries == BENDS.len() {
+            asm.look_up(*bend, LOW_BENDS, HIGH_BENDS);
+        } else {
+            asm.look_up_one(*bend, LOW_BENDS);
+        }
     }
     for ((y, _), bend) in pairs().zip(&bends) {
         asm.average_words(*y, *y, *bend);
@@ -325,47 +369,82 @@ mod tests {
         f64::from(f32::from_bits(average << 16))
     }
 
-    fn bend(y: u32) -> usize {
-        (y >> 1 & 127) as usize
+    /// The number of a bend.
+    fn bend(y: u32, bends: &[u8]) -> usize {
+        (y >> from_bits(bends)[0]) as usize % bends.len()
+    }
+
+    /// Mean square, mean and largest of errors.
+    fn errors(all: impl Iterator<Item = f64>) -> [f64; 3] {
+        let all: Vec<f64> = all.collect();
+        let mean = |f: fn(f64) -> f64| all.iter().map(|x| f(*x)).sum::<f64>() / all.len() as f64;
+        let most = all.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
+        [mean(|x| x * x).sqrt(), mean(|x| x), most]
+    }
+
+    /// What cutting off leaves of p with half a unit added, in both degrees.
+    #[test]
+    fn weights_by_polynomial_are_as_close_as_it_says() {
+        for (weights, most) in [
+            (Accuracy::Full, [1.67e-3, 1e-5, 3.95e-3]),
+            (Accuracy::Bits9, [2.06e-3, 8e-5, 5.7e-3]),
+        ] {
+            let Exponential::Polynomial(p) = Exponential::polynomial(weights) else {
+                panic!("not a polynomial");
+            };
+            let all = (0..1 << 16).map(|i| {
+                let x = i as f32 / 65536.0;
+                let p = p.iter().rev().fold(0.0, |y: f32, c| y.mul_add(x, *c)) + HALF;
+                let weight = f32::from_bits(p.to_bits() & UPPER_HALF);
+                f64::from(weight) / f64::from(x).exp2() - 1.0
+            });
+            let found = errors(all);
+            for (x, most) in found.iter().zip(most) {
+                assert!(x.abs() < most, "{weights:?}: {found:?}");
+            }
+        }
     }
 
     /// All fractions of 16 bits, of a power of two and of a tiny one.
     #[test]
     fn weights_by_table_are_as_close_as_it_says() {
-        for power in [0.0, -125.0, 9.0] {
-            let (mut squares, mut mean, mut most) = (0.0, 0.0, 0.0f64);
-            for i in 0..1 << 16 {
-                let x = power + f64::from(i) / 65536.0;
-                let y = steps(x);
-                let off = weight(y, BENDS[bend(y)]) / x.exp2() - 1.0;
-                squares += off * off / 65536.0;
-                mean += off / 65536.0;
-                most = most.max(off.abs());
+        for (bends, most) in [
+            (&BENDS[..], [1.86e-3, 1.2e-5, 5.1e-3]),
+            (&FEWER_BENDS, [1.96e-3, 5.3e-5, 5.9e-3]),
+        ] {
+            for power in [0.0, -125.0, 9.0] {
+                let found = errors((0..1 << 16).map(|i| {
+                    let x = power + f64::from(i) / 65536.0;
+                    let y = steps(x);
+                    weight(y, bends[bend(y, bends)]) / x.exp2() - 1.0
+                }));
+                for (x, most) in found.iter().zip(most) {
+                    assert!(x.abs() < most, "{} bends: {found:?}", bends.len());
+                }
             }
-            assert!(squares.sqrt() < 1.86e-3, "{}", squares.sqrt());
-            assert!(mean.abs() < 1.2e-5, "{mean}");
-            assert!(most < 5.1e-3, "{most}");
+            let one = steps(0.0);
+            assert_eq!(weight(one, bends[bend(one, bends)]), 1.0);
         }
-        let one = steps(0.0);
-        assert_eq!(weight(one, BENDS[bend(one)]), 1.0);
     }
 
     /// Any other byte in any place would be worse.
     #[test]
     fn every_bend_is_the_best_one() {
-        let mut squares = vec![[0.0; 256]; BENDS.len()];
-        for i in 0..1 << 16 {
-            let x = f64::from(i) / 65536.0;
-            let y = steps(x);
-            for c in 0..=255u8 {
-                let off = weight(y, c) / x.exp2() - 1.0;
-                squares[bend(y)][usize::from(c)] += off * off;
+        for bends in [&BENDS[..], &FEWER_BENDS] {
+            let mut squares = vec![[0.0; 256]; bends.len()];
+            for i in 0..1 << 16 {
+                let x = f64::from(i) / 65536.0;
+                let y = steps(x);
+                for c in 0..=255u8 {
+                    let off = weight(y, c) / x.exp2() - 1.0;
+                    squares[bend(y, bends)][usize::from(c)] += off * off;
+                }
             }
-        }
-        for (i, all) in squares.iter().enumerate() {
-            let best =
-                (0..=255u8).min_by(|a, b| all[usize::from(*a)].total_cmp(&all[usize::from(*b)]));
-            assert_eq!(best, Some(BENDS[i]), "{i}");
+            for (i, all) in squares.iter().enumerate() {
+                let better = |a: &u8, b: &u8| all[usize::from(*a)].total_cmp(&all[usize::from(*b)]);
+                let best = (0..=255u8).min_by(better);
+                assert_eq!(best, Some(bends[i]), "{i} of {}", bends.len());
+            }
         }
     }
 

@@ -24,6 +24,7 @@ mod pairs;
 mod softmax;
 mod tiles;
 
+use attnc_tile::core::Accuracy;
 use attnc_tile::step::{Extents, PAIR_LANES, PAIRS, Parameters};
 use iced_x86::IcedError;
 use iced_x86::code_asm::{
@@ -82,10 +83,10 @@ impl Engine {
     }
 
     /// How it comes by weights: by what its processors have.
-    fn exponential(self) -> Exponential {
+    fn exponential(self, weights: Accuracy) -> Exponential {
         match self {
-            Engine::Pairs => Exponential::Polynomial,
-            Engine::Tiles => Exponential::Table,
+            Engine::Pairs => Exponential::polynomial(weights),
+            Engine::Tiles => Exponential::table(weights),
         }
     }
 }
@@ -181,7 +182,7 @@ fn body(p: &Parameters, engine: Engine) -> Result<Vec<u8>, IcedError> {
         engine,
         asm,
         exp2,
-        exponential: engine.exponential(),
+        exponential: engine.exponential(p.softmax.weights),
         constants,
         room,
         lanes: p.extents.mq as i32 * 4,
