@@ -12,8 +12,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use attnc::pipeline::{self, Choices};
-use attnc::{Inputs, MANIFEST_SCHEMA, Signature};
+use attnc::pipeline::{self, Choices, Plan};
+use attnc::{AttentionFile, BuildOptions, Inputs, MANIFEST_SCHEMA, Signature};
 use attnc_codegen_cpu::{CpuTarget, Jit};
 use attnc_spec::{Loaded, NoFiles, Operator, resolve};
 use attnc_tile::core::Core;
@@ -341,6 +341,108 @@ fn objects_need_nothing_and_write_to_nothing_of_their_own() {
     }
 }
 
+/// An operator's code in this process: of a target's programs the most preferred that runs here, as an object chooses.
+fn jit(op: &Operator, target: CpuTarget, plan: Plan) -> Jit {
+    let choices = Choices {
+        plan,
+        ..Choices::new(target.name())
+    };
+    let graph = pipeline::graph(op).expect("a graph");
+    let fused = pipeline::fuse(&graph, &choices).expect("rewriting ends");
+    let cores = pipeline::tiles(&fused.graph, &choices).expect("programs");
+    let here = |c: &&Core| Jit::best_level(target, Panels::of(c)).is_some();
+    let core = cores.iter().rfind(here).expect("one runs");
+    Jit::new(core).expect("code")
+}
+
+/// Tensors of three shapes.
+fn shapes(op: &Operator) -> [Inputs; 3] {
+    [(2, 150), (1, 64), (1, 1)]
+        .map(|(batch, n)| Inputs::generate(&Signature::from(op), batch, n, 21).expect("small"))
+}
+
+#[test]
+fn objects_hold_the_plan_that_is_asked_for_and_manifests_say_it() {
+    let folder = folder();
+    let folder = folder.path();
+    let target = CpuTarget::here().expect("a known processor");
+    let object = format!("all.{}.o", target.name());
+    let made = |plan: &str| {
+        let out = build(folder, plan, &["--bundle", "all", "--plan", plan]);
+        (fs::read(out.join(&object)).expect("written"), out)
+    };
+    let plans = [Plan::Share, Plan::Each].map(|plan| (plan, made(plan.name())));
+    let [(_, (share, _)), (_, (each, _))] = &plans;
+    assert!(share != each);
+    let default = build(folder, "default", &["--bundle", "all"]);
+    assert_eq!(
+        fs::read(default.join(&object)).expect("written"),
+        made("auto").0
+    );
+    for (plan, (_, out)) in &plans {
+        let text = fs::read_to_string(out.join("all.json")).expect("written");
+        let manifest: Value = serde_json::from_str(&text).expect("JSON");
+        for operator in manifest["operators"].as_array().expect("a list") {
+            let want = serde_json::json!([{ "target": target.name(), "plan": plan.name() }]);
+            assert_eq!(operator["plans"], want, "{}", operator["name"]);
+        }
+        if !CC.there() {
+            continue;
+        }
+        for op in operators() {
+            let shapes = shapes(&op);
+            let want = shapes
+                .each_ref()
+                .map(|x| in_memory(&op, &jit(&op, target, *plan), x));
+            let cc = ["cc", "-std=c99", "-DHASHED"];
+            let exe = driver(out, &cc, &op, &out.join("all.h"), &out.join(&object));
+            let got = drive(&exe, &[], 0, -1, &shapes);
+            assert!(got == want, "{} {}", plan.name(), op.name);
+            for (x, bytes) in shapes.iter().zip(&want) {
+                judge(&op, x, bytes, target.name());
+            }
+        }
+    }
+}
+
+/// What is linked against one object may be compiled with the header of another.
+#[test]
+fn one_header_fits_the_objects_of_every_plan() {
+    for (fields, branches) in [
+        ("", &["segment = 16", "segment = 64, dilation = 2"][..]),
+        ("", &["segment = 16", "segment = 16"]),
+        (
+            ", causal = true",
+            &[
+                "segment = whole",
+                "segment = 16",
+                "segment = 32, dilation = 4",
+            ],
+        ),
+        (
+            ", zero_lse = uncovered",
+            &["segment = 8", "segment = 8", "segment = 12, dilation = 3"],
+        ),
+    ] {
+        let branches: String = branches
+            .iter()
+            .map(|b| format!(" branch {{ {b} }}"))
+            .collect();
+        let text = format!("attention op {{ heads = 1, head_dim = 8{fields}{branches} }}");
+        let file = AttentionFile::parse(&text).expect("an operator");
+        let headers = [Plan::Auto, Plan::Share, Plan::Each].map(|plan| {
+            let options = BuildOptions {
+                plan,
+                ..BuildOptions::default()
+            };
+            let built = attnc::build(file.attentions(), &family(), &options).expect("builds");
+            built.files()[1].clone()
+        });
+        assert_eq!(headers[0].name, "op.h");
+        assert!(headers.iter().all(|h| *h == headers[0]), "{text}");
+    }
+}
+
 #[test]
 fn c_and_cxx_programs_get_the_bits_of_the_code_in_memory() {
     if !CC.there() || !CXX.there() {
@@ -362,17 +464,8 @@ fn c_and_cxx_programs_get_the_bits_of_the_code_in_memory() {
             .find(|t| t.runs_here())
             .expect("one runs");
         for op in operators() {
-            // Of a target's programs the most preferred that runs here, as the object chooses.
-            let choices = Choices::new(best.name());
-            let graph = pipeline::graph(&op).expect("a graph");
-            let fused = pipeline::fuse(&graph, &choices).expect("rewriting ends");
-            let cores = pipeline::tiles(&fused.graph, &choices).expect("programs");
-            let here = |c: &&Core| Jit::best_level(*best, Panels::of(c)).is_some();
-            let core = cores.iter().rfind(here).expect("one runs");
-            let jit = Jit::new(core).expect("code");
-            let shapes = [(2, 150), (1, 64), (1, 1)].map(|(batch, n)| {
-                Inputs::generate(&Signature::from(&op), batch, n, 21).expect("small")
-            });
+            let jit = jit(&op, *best, Plan::Auto);
+            let shapes = shapes(&op);
             let want = shapes.each_ref().map(|x| in_memory(&op, &jit, x));
             let shared = out.join(format!("lib{}.so", op.name));
             let linked = Command::new("cc")

@@ -568,19 +568,15 @@ fn branches_that_cannot_be_shared_are_named() {
     };
     let text = operator("shared", "") + &operator("apart", ", zero_lse = uncovered");
     std::fs::write(folder.path().join("o.attn"), text).expect("written");
+    let verbs = [["run", "--seq-len", "200"], ["build", "--output", "out"]];
     for (name, noted) in [("shared", false), ("apart", true)] {
-        for plan in ["share", "each"] {
+        for (plan, verb) in ["share", "each"]
+            .into_iter()
+            .flat_map(|p| verbs.map(|v| (p, v)))
+        {
             let out = std::process::Command::new(env!("CARGO_BIN_EXE_attnc-under-test"))
-                .args([
-                    "run",
-                    "o.attn",
-                    "--seq-len",
-                    "200",
-                    "--name",
-                    name,
-                    "--plan",
-                    plan,
-                ])
+                .args(verb)
+                .args(["o.attn", "--name", name, "--plan", plan])
                 .current_dir(folder.path())
                 .env_clear()
                 .output()
@@ -590,7 +586,11 @@ fn branches_that_cannot_be_shared_are_named() {
             let found = err.contains(
                 "2 of the branches cannot share scores and run as `each`: (64, 1), (128, 2)",
             );
-            assert_eq!(found, noted && plan == "share", "{name} {plan}: {err}");
+            assert_eq!(
+                found,
+                noted && plan == "share",
+                "{verb:?} {name} {plan}: {err}"
+            );
         }
     }
 }

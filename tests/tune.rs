@@ -376,6 +376,12 @@ fn files_that_cannot_be_read_fail_where_they_are_named_and_warn_where_they_are_f
         ),
         (
             &[
+                "build", "op.attn", "-o", "b", "--tune", "a", "--plan", "each",
+            ],
+            2,
+        ),
+        (
+            &[
                 "emit",
                 "op.attn",
                 "--stage",

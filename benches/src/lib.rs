@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
-//! What the benches share: operators by name, engines that can be called over and over, and the machine's ceilings.
+//! What the benches share: operators by name, engines that can be called over and over, in turns where they are compared, and the machine's
+//! ceilings.
 //!
 //! In: a case. Out: an engine with its tensors made outside the clock.
 
 mod ceiling;
+mod table;
+mod turns;
 
 pub use ceiling::Fma;
+pub use table::{Figure, Goal, Line, machine, table};
+pub use turns::{Best, Ceilings, Turns};
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,21 +46,31 @@ impl Case {
 
     /// C1: three branches, 8 heads of 64, N = 8192; `fields` beside the heads.
     pub fn c1(name: &str, fields: &str) -> Case {
-        let fields = format!("heads = 8, head_dim = 64, {fields}");
-        Case::new(name, 8192, &fields, &[(2048, 1), (4096, 2), (8192, 4)])
+        let branches = [(2048, 1), (4096, 2), (8192, 4)];
+        Case::of_heads(name, (8, 64), fields, &branches, 8192)
     }
 
     /// C2: the paper's five branches, 8 heads of 64, N = 32768.
     pub fn c2(name: &str, fields: &str) -> Case {
-        let fields = format!("heads = 8, head_dim = 64, {fields}");
         let branches = [(2048, 1), (4096, 2), (8192, 4), (16384, 6), (32768, 12)];
-        Case::new(name, 32768, &fields, &branches)
+        Case::of_heads(name, (8, 64), fields, &branches, 32768)
+    }
+
+    /// Heads (how many, and of which dimension) and branches of one's own.
+    pub fn of_heads(
+        name: &str,
+        (heads, head_dim): (u32, u32),
+        fields: &str,
+        branches: &[(u64, u64)],
+        seq_len: u64,
+    ) -> Case {
+        let fields = format!("heads = {heads}, head_dim = {head_dim}, {fields}");
+        Case::new(name, seq_len, &fields, branches)
     }
 
     /// Four heads of 64 and branches of one's own.
     pub fn small(name: &str, fields: &str, branches: &[(u64, u64)], seq_len: u64) -> Case {
-        let fields = format!("heads = 4, head_dim = 64, {fields}");
-        Case::new(name, seq_len, &fields, branches)
+        Case::of_heads(name, (4, 64), fields, branches, seq_len)
     }
 
     /// The geometric schedule: w = 1024 * 2^i up to N, r = 2^i, 2 heads of 64; N = 1024 * 2^`last`.
@@ -97,6 +112,7 @@ pub struct Bench {
     inputs: Inputs,
     out: Tensor,
     lse: Tensor,
+    formula: u128,
 }
 
 impl Bench {
@@ -105,14 +121,21 @@ impl Bench {
     /// # Panics
     /// When the compiler refuses, or there is no memory.
     pub fn new(case: &Case, target: CpuTarget, plan: Plan) -> Bench {
-        let s = Signature::from(&*case.operator());
+        let op = case.operator();
+        let s = Signature::from(&*op);
         let n = case.seq_len as usize;
         Bench {
             engine: compile(case, target, plan),
             inputs: Inputs::generate(&s, 1, case.seq_len, 0).expect("memory"),
             out: Tensor::zeros(s.dtype, &s.query_shape(1, n)).expect("memory"),
             lse: Tensor::zeros(Storage::F32, &s.lse_shape(1, n)).expect("memory"),
+            formula: attnc::madds_formula(&op, 1, case.seq_len),
         }
+    }
+
+    /// Multiply-adds of a call by the operator's formula, which counts a key once for every branch that shows it.
+    pub fn formula(&self) -> u128 {
+        self.formula
     }
 
     /// One call by one thread.

@@ -15,9 +15,10 @@ use attnc_spec::Operator;
 use attnc_tile::core::Core;
 
 use crate::attention::Attention;
-use crate::compiler::{Compiler, refused};
+use crate::compiler::{Compiler, notes, refused};
+use crate::cost::groups;
 use crate::manifest::{self, ManifestError, Object};
-use crate::pipeline::{self, Choices, CompileError};
+use crate::pipeline::{self, Choices, CompileError, Plan};
 use crate::tune::{TuneFile, Tuning};
 use crate::writing::{WriteError, make_folder, write_all};
 
@@ -80,7 +81,9 @@ pub struct BuiltFile {
 pub struct BuildOptions<'a> {
     /// All operators in one object of that name.
     pub bundle: Option<&'a str>,
-    /// Where plans and sizes of schedules are taken from, if it has them.
+    /// How branches are grouped. What cannot be shared runs by itself; [`Built::notes`] tell.
+    pub plan: Plan,
+    /// Where plans and sizes of schedules are taken from, if it has them; a plan that is forced leaves it nothing to say.
     pub tune: Option<&'a TuneFile>,
 }
 
@@ -95,11 +98,21 @@ pub struct BuiltTuning {
     pub tuning: Tuning,
 }
 
+/// Where an operator came out otherwise than it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltNote {
+    /// The operator.
+    pub operator: String,
+    /// What to tell, for all targets that it is said of.
+    pub note: String,
+}
+
 /// The files of a build: for every operator, or for the bundle, object, header, manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Built {
     files: Vec<BuiltFile>,
     tuning: Vec<BuiltTuning>,
+    notes: Vec<BuiltNote>,
 }
 
 impl Built {
@@ -111,6 +124,11 @@ impl Built {
     /// What a tune file had to do with each operator and target.
     pub fn tuning(&self) -> &[BuiltTuning] {
         &self.tuning
+    }
+
+    /// What could not be shared although [`BuildOptions::plan`] or a tune file asks for it; each once.
+    pub fn notes(&self) -> &[BuiltNote] {
+        &self.notes
     }
 
     /// Writes all files into `folder`, which is made if it is not there: all of them or none. Yields where they are.
@@ -171,9 +189,7 @@ pub fn build(
             return Err(BuildError::Twice(op.name.clone()));
         }
     }
-    let compiled = operators
-        .iter()
-        .map(|op| compile(op, &targets, options.tune));
+    let compiled = operators.iter().map(|op| compile(op, &targets, options));
     let compiled: Vec<Compiled<'_>> = compiled.collect::<Result<_, _>>()?;
     let groups: Vec<(&str, Vec<&Compiled<'_>>)> = match bundle {
         Some(name) => vec![(name, compiled.iter().collect())],
@@ -186,9 +202,11 @@ pub fn build(
         files.extend(group(name, &members, &targets)?);
     }
     let tuning = compiled.iter().flat_map(|c| c.tuning.iter().cloned());
+    let notes = compiled.iter().flat_map(|c| c.notes.iter().cloned());
     Ok(Built {
         files,
         tuning: tuning.collect(),
+        notes: notes.collect(),
     })
 }
 
@@ -240,7 +258,10 @@ struct Compiled<'o> {
     declared: Declared,
     /// Bytes that a worker needs, by target.
     workspaces: Vec<(CpuTarget, usize)>,
+    /// How its branches are grouped, by target.
+    plans: Vec<(CpuTarget, Plan)>,
     tuning: Vec<BuiltTuning>,
+    notes: Vec<BuiltNote>,
     /// The levels of each of its parts.
     levels: Vec<(CpuTarget, Vec<Level>)>,
 }
@@ -251,6 +272,7 @@ impl Compiled<'_> {
             operator: self.operator,
             declared: &self.declared,
             workspaces: &self.workspaces,
+            plans: &self.plans,
         }
     }
 }
@@ -258,7 +280,7 @@ impl Compiled<'_> {
 fn compile<'o>(
     op: &'o Operator,
     targets: &[CpuTarget],
-    tune: Option<&TuneFile>,
+    options: &BuildOptions<'_>,
 ) -> Result<Compiled<'o>, BuildError> {
     if let Some(refused) = refused(op.precision, op.dtype) {
         return Err(BuildError::Precision {
@@ -268,20 +290,26 @@ fn compile<'o>(
         });
     }
     let hash = op.content_hash().to_string();
-    // The plan structure of the header holds the plan of every target, so that the header does not depend on those asked for.
+    // The plan structure of the header holds the plan of every target, so that the header does not depend on those asked for. Nor does it on
+    // how branches are grouped: its tables have a row for every branch that is not another one's twin.
     let mut plan_bytes = 0;
     let mut cores = Vec::new();
-    let mut tunings = Vec::new();
+    let (mut tunings, mut notes, mut plans) = (Vec::new(), Vec::new(), Vec::new());
     for target in CpuTarget::ALL {
         let asked = targets.contains(&target);
-        let (all, tuning) = programs(op, target, tune.filter(|_| asked))?;
-        for core in all {
+        let tune = options.tune.filter(|_| asked);
+        let (made, tuning) = programs(op, target, options.plan, tune)?;
+        for core in made.cores {
             plan_bytes = plan_bytes.max(attnc_codegen_cpu::plan_bytes(&core));
             if asked {
                 cores.push((target, core));
             }
         }
         if asked {
+            let operator = op.name.clone();
+            let note = made.note.map(|note| BuiltNote { operator, note });
+            notes.extend(note.filter(|note| !notes.contains(note)));
+            plans.push((target, made.plan));
             tunings.push(BuiltTuning {
                 operator: op.name.clone(),
                 target,
@@ -311,23 +339,39 @@ fn compile<'o>(
         levels: (parts.iter())
             .map(|p| (p.target, p.levels.to_vec()))
             .collect(),
+        plans,
         tuning: tunings,
+        notes,
     })
+}
+
+/// An operator's programs for a target.
+struct Programs {
+    cores: Vec<Core>,
+    /// `Share` where branches share scores, else `Each`.
+    plan: Plan,
+    note: Option<String>,
 }
 
 /// All stages up to the core programs.
 fn programs(
     op: &Operator,
     target: CpuTarget,
+    plan: Plan,
     tune: Option<&TuneFile>,
-) -> Result<(Vec<Core>, Tuning), BuildError> {
-    let mut compiler = Compiler::with(Choices::new(target.name()));
+) -> Result<(Programs, Tuning), BuildError> {
+    let mut compiler = Compiler::with(Choices::new(target.name())).plan(plan);
     if let Some(file) = tune {
         compiler = compiler.tune_file(file.clone());
     }
     let made = compiler.with_tuning(Some(op), |choices| {
         let fused = pipeline::fuse(&pipeline::graph(op)?, choices)?.graph;
-        pipeline::tiles(&fused, choices)
+        let shares = groups(&fused).iter().any(|group| group.len() > 1);
+        Ok(Programs {
+            cores: pipeline::tiles(&fused, choices)?,
+            plan: if shares { Plan::Share } else { Plan::Each },
+            note: notes(&fused, choices),
+        })
     });
     made.map_err(|source| BuildError::Compile {
         operator: op.name.clone(),

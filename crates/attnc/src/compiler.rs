@@ -311,11 +311,16 @@ fn programs(
             instead: refused.instead.to_string(),
         });
     }
-    let notes = match choices.plan {
-        Plan::Share => unshared(&graph).into_iter().collect(),
-        Plan::Auto | Plan::Each => Vec::new(),
-    };
+    let notes = notes(&graph, choices).into_iter().collect();
     Ok((pipeline::tiles(&graph, choices)?, notes))
+}
+
+/// What to tell of a fused graph that came out otherwise than it was asked for.
+pub(crate) fn notes(graph: &OpGraph, choices: &Choices) -> Option<String> {
+    match choices.plan {
+        Plan::Share => unshared(graph),
+        Plan::Auto | Plan::Each => None,
+    }
 }
 
 /// The last of a target's programs, at least one, that this machine runs: the most preferred. The first where it runs none, which then

@@ -44,7 +44,7 @@ pub use half;
 #[doc = include_str!("../../../docs/guide/rust.md")]
 struct Guide;
 
-pub use ahead::{BuildError, BuildOptions, Built, BuiltFile, BuiltTuning, build};
+pub use ahead::{BuildError, BuildOptions, Built, BuiltFile, BuiltNote, BuiltTuning, build};
 pub use attention::{Attention, AttentionError, AttentionFile, Diagnostics};
 pub use attnc_codegen_cpu::{CodegenError, CpuTarget, Program, asm};
 pub use attnc_oracle::{OracleError, RowId, madds_formula};

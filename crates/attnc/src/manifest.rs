@@ -10,6 +10,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::ahead::BuiltFile;
+use crate::pipeline::Plan;
 
 /// The JSON Schema of manifests.
 pub const MANIFEST_SCHEMA: &str = include_str!("../schema/manifest.schema.json");
@@ -35,6 +36,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) declared: &'a Declared,
     /// Bytes that a worker needs, by target.
     pub(crate) workspaces: &'a [(CpuTarget, usize)],
+    /// How its branches are grouped, by target.
+    pub(crate) plans: &'a [(CpuTarget, Plan)],
 }
 
 #[derive(Serialize)]
@@ -83,6 +86,7 @@ struct OperatorRow<'a> {
     symbols: Symbols,
     plan_bytes: usize,
     workspace_bytes: Vec<WorkspaceRow>,
+    plans: Vec<PlanRow>,
     operator: Value,
 }
 
@@ -99,6 +103,12 @@ struct Symbols {
 struct WorkspaceRow {
     target: &'static str,
     bytes: usize,
+}
+
+#[derive(Serialize)]
+struct PlanRow {
+    target: &'static str,
+    plan: &'static str,
 }
 
 fn row(file: &BuiltFile) -> FileRow<'_> {
@@ -143,6 +153,12 @@ pub(crate) fn manifest(
                 .map(|(t, bytes)| WorkspaceRow {
                     target: t.name(),
                     bytes: *bytes,
+                })
+                .collect(),
+            plans: (e.plans.iter())
+                .map(|(t, plan)| PlanRow {
+                    target: t.name(),
+                    plan: plan.name(),
                 })
                 .collect(),
             operator: e.operator.to_json(),

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use attnc::pipeline::Plan;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::count::count;
@@ -190,15 +191,33 @@ pub(crate) enum PlanChoice {
     Each,
 }
 
+/// The strategy asked for.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Force a strategy (default auto); what cannot be shared runs as `each`, with a note.
+    #[arg(long, value_enum, conflicts_with = "tune")]
+    pub(crate) plan: Option<PlanChoice>,
+}
+
+impl PlanArgs {
+    /// As the library names it.
+    pub(crate) fn plan(self) -> Plan {
+        match self.plan {
+            None | Some(PlanChoice::Auto) => Plan::Auto,
+            Some(PlanChoice::Share) => Plan::Share,
+            Some(PlanChoice::Each) => Plan::Each,
+        }
+    }
+}
+
 /// Options of the verbs that compile: which target, which strategy, which rules to leave out.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CompileArgs {
     /// Target to compile for.
     #[arg(long, value_enum, value_name = "T", default_value_t = TargetName::Native)]
     pub(crate) target: TargetName,
-    /// Force a strategy (default auto); what cannot be shared runs as `each`, with a note.
-    #[arg(long, value_enum, conflicts_with = "tune")]
-    pub(crate) plan: Option<PlanChoice>,
+    #[command(flatten)]
+    pub(crate) plan: PlanArgs,
     /// Leave a rewrite rule out (repeatable). Results stay right.
     #[arg(long, value_name = "RULE", conflicts_with = "tune")]
     pub(crate) without: Vec<String>,

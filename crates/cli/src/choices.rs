@@ -4,13 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use attnc::machine::{Cpu, Machine};
-use attnc::pipeline::{Choices, Plan, rules};
+use attnc::pipeline::{Choices, rules};
 use attnc::tune::{TuneFile, Tuning, beside};
 use attnc::{Compiler, CpuTarget};
 
 use attnc_spec::Operator;
 
-use crate::args::{CompileArgs, PlanChoice, TargetName, TuneFileArgs};
+use crate::args::{CompileArgs, TargetName, TuneFileArgs};
 use crate::context::Context;
 use crate::failure::Failure;
 
@@ -47,11 +47,6 @@ pub(crate) fn choices(args: &CompileArgs) -> Result<Choices, Failure> {
             return Err(Failure::NotBuiltYet(format!("target `{}`", t.name())));
         }
     };
-    let plan = match args.plan {
-        None | Some(PlanChoice::Auto) => Plan::Auto,
-        Some(PlanChoice::Share) => Plan::Share,
-        Some(PlanChoice::Each) => Plan::Each,
-    };
     if let Some(name) = args
         .without
         .iter()
@@ -64,7 +59,7 @@ pub(crate) fn choices(args: &CompileArgs) -> Result<Choices, Failure> {
         )));
     }
     Ok(Choices {
-        plan,
+        plan: args.plan.plan(),
         without: args.without.clone(),
         ..Choices::new(target.name())
     })

@@ -15,14 +15,26 @@ use crate::rules::{families, rules, table};
 pub const MAX_PROVED: usize = 64;
 
 /// How branches are grouped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Plan {
     /// By cost.
+    #[default]
     Auto,
     /// As few bags as the limits allow.
     Share,
     /// Every branch a bag of its own.
     Each,
+}
+
+impl Plan {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Plan::Auto => "auto",
+            Plan::Share => "share",
+            Plan::Each => "each",
+        }
+    }
 }
 
 /// What rewriting is to do.

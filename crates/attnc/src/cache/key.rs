@@ -11,7 +11,7 @@ use attnc_codegen_cpu::{CpuTarget, Jit, Level};
 use attnc_tile::step::Panels;
 use sha2::{Digest, Sha256};
 
-use crate::pipeline::{Choices, Plan};
+use crate::pipeline::Choices;
 use crate::source::Source;
 
 /// How the names of entries end.
@@ -47,11 +47,7 @@ impl Key {
         let level = Jit::best_level(cpu, Panels::Float)?;
         // What else the machine can do decides which of the target's programs is compiled.
         let half = Jit::best_level(cpu, Panels::Half).map_or("", Level::name);
-        let plan = match plan {
-            Plan::Auto => "auto",
-            Plan::Share => "share",
-            Plan::Each => "each",
-        };
+        let plan = plan.name();
         let (stage, content) = match source {
             Source::Operator(op) => ("operator", op.content_hash().to_string()),
             Source::Graph(g) => ("graph", attnc_graph::print(g)),

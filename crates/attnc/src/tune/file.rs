@@ -335,7 +335,7 @@ impl TuneFile {
                 ("target", inline(target)?),
                 ("machine", inline(machine)?),
                 ("compiler", inline(compiler)?),
-                ("plan", format!("\"{}\"", name(e.plan))),
+                ("plan", format!("\"{}\"", e.plan.name())),
                 ("schedule", inline(schedule)?),
                 ("measured", inline(measured)?),
             ] {
@@ -348,15 +348,6 @@ impl TuneFile {
             out.push_str("]\n");
         }
         Ok(out)
-    }
-}
-
-/// The name of a plan.
-fn name(plan: Plan) -> &'static str {
-    match plan {
-        Plan::Auto => "auto",
-        Plan::Share => "share",
-        Plan::Each => "each",
     }
 }
 

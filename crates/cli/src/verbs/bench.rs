@@ -13,7 +13,7 @@ use attnc::{
 };
 use serde::Serialize;
 
-use crate::args::{CompileArgs, PlanChoice};
+use crate::args::CompileArgs;
 use crate::bar::Bar;
 use crate::choices::{choices_to_run, tell_tuning, threads, tune_file};
 use crate::context::Context;
@@ -202,14 +202,11 @@ pub(crate) fn run(args: &BenchArgs, context: &Context) -> Result<(), Failure> {
         most: args.repeat.unwrap_or(5),
         seconds: args.repeat.map_or(10.0, |_| f64::INFINITY),
     };
-    let plan = match args.compile.plan {
-        None | Some(PlanChoice::Auto) => "auto",
-        Some(PlanChoice::Share) => "share",
-        Some(PlanChoice::Each) => "each",
-    };
     let plan = match engine.tuning() {
         Tuning::Used => "tuned",
-        Tuning::Off | Tuning::Nothing | Tuning::Stale(_) | Tuning::Refused(_) => plan,
+        Tuning::Off | Tuning::Nothing | Tuning::Stale(_) | Tuning::Refused(_) => {
+            args.compile.plan.plan().name()
+        }
     };
     let list: Vec<String> = counts.iter().map(usize::to_string).collect();
     let what = format!(

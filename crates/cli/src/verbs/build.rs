@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use attnc::{BuildOptions, CpuTarget, writing};
 
-use crate::args::{TargetName, TuneFileArgs};
+use crate::args::{PlanArgs, TargetName, TuneFileArgs};
 use crate::choices::{native, tell_tuning, tune_file};
 use crate::context::Context;
 use crate::failure::Failure;
@@ -29,6 +29,8 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) bundle: Option<String>,
     #[command(flatten)]
+    pub(crate) plan: PlanArgs,
+    #[command(flatten)]
     pub(crate) tuning: TuneFileArgs,
 }
 
@@ -43,6 +45,7 @@ pub(crate) fn run(args: &BuildArgs, context: &Context) -> Result<(), Failure> {
     let tune = tune_file(context, &args.tuning, &args.file)?;
     let options = BuildOptions {
         bundle: args.bundle.as_deref(),
+        plan: args.plan.plan(),
         tune: tune.as_ref().map(|(_, file)| file),
     };
     let built = attnc::build(&attentions, &targets, &options)?;
@@ -51,6 +54,9 @@ pub(crate) fn run(args: &BuildArgs, context: &Context) -> Result<(), Failure> {
             let what = format!("{} for {}", b.operator, b.target.name());
             tell_tuning(context, &args.tuning, path, &what, &b.tuning);
         }
+    }
+    for n in built.notes() {
+        context.note(&format!("`{}`: {}", n.operator, n.note));
     }
     let written = built.write(&args.output)?;
     if context.options.quiet {

@@ -260,7 +260,7 @@ fn source(args: &RunArgs, context: &Context) -> Result<Source, Failure> {
     if args.verify.is_some() {
         return Err(carried("--verify"));
     }
-    if args.compile.plan.is_some() {
+    if args.compile.plan.plan.is_some() {
         return Err(carried("--plan"));
     }
     if !args.compile.without.is_empty() {

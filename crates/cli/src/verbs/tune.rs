@@ -8,7 +8,7 @@ use attnc::tune::{Outcome, TuneEntry, TuneFile, TuneFileError, TuneOptions, besi
 use attnc::{Inputs, Signature};
 use comfy_table::{Table, presets};
 
-use crate::args::{CompileArgs, TargetName, TuneFileArgs};
+use crate::args::{CompileArgs, PlanArgs, TargetName, TuneFileArgs};
 use crate::bar::Bar;
 use crate::choices::{choices_to_run, threads};
 use crate::context::Context;
@@ -67,7 +67,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &TuneArgs, context: &Context) -> Result<(), Failure> {
     let choices = choices_to_run(&CompileArgs {
         target: args.target,
-        plan: None,
+        plan: PlanArgs { plan: None },
         without: Vec::new(),
         tuning: TuneFileArgs {
             tune: None,
@@ -160,7 +160,7 @@ fn render(e: &TuneEntry) -> String {
             (false, _) => "",
         };
         let s = c.schedule;
-        let mut row = vec![mark.to_owned(), format!("{:?}", c.plan).to_lowercase()];
+        let mut row = vec![mark.to_owned(), c.plan.name().to_owned()];
         row.extend([s.mq, s.nk, s.panel, s.chunk, s.rows, s.slots].map(|x| x.to_string()));
         row.extend([
             milliseconds(c.median_ms),
